@@ -1,0 +1,1 @@
+"""Backdoor detection, one method a file."""

@@ -1,0 +1,1 @@
+"""The database of models: cards, queries and the generated tables. No torch."""

@@ -1,0 +1,214 @@
+"""Labelled images in memory-mapped form, and the views that methods receive. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securitynet.errors import UsageError
+
+Pixels = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Some images of a data set, by index; pixels stay on disk until they are read.
+
+    Attributes:
+        source: All images of the data set, uint8 ``[N, H, W, C]`` with C = 1 or 3.
+        source_labels: Their labels, int64 ``[N]``.
+        indices: Which of them these are, int64 ``[n]``.
+        source_fingerprint: Identity of the source.
+    """
+
+    source: Pixels
+    source_labels: Labels
+    indices: Indices
+    source_fingerprint: str
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.indices)
+
+    @property
+    def labels(self) -> Labels:
+        """The true labels, int64 ``[n]``."""
+        return np.asarray(self.source_labels[self.indices])
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of exactly these images in this order."""
+        digest = hashlib.sha256(self.source_fingerprint.encode())
+        digest.update(np.ascontiguousarray(self.indices, dtype="<i8").tobytes())
+        return digest.hexdigest()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        _, height, width, channels = self.source.shape
+        return height, width, channels
+
+    def pixels(self, start: int = 0, stop: int | None = None) -> Pixels:
+        """Read images ``start:stop`` as uint8 ``[m, H, W, C]``."""
+        return np.ascontiguousarray(self.source[self.indices[start:stop]])
+
+    def take(self, positions: NDArray[np.integer] | slice) -> Images:
+        """Return the images at these positions of this view."""
+        return replace(self, indices=self.indices[positions])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """One data set with its two splits, both views of the same source array.
+
+    Attributes:
+        name: Catalogue name or folder.
+        train: The split that models of this data set are trained on.
+        test: The split that they are not trained on.
+        classes: Class names, in order of their labels.
+        notes: What to know of this copy, e.g. ``jpeg-compressed``.
+    """
+
+    name: str
+    train: Images
+    test: Images
+    classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of both splits."""
+        both = self.train.fingerprint + self.test.fingerprint
+        return hashlib.sha256(both.encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class AuditData:
+    """What a method may see of the data. Membership stays with the harness.
+
+    Attributes:
+        audit: Members and non-members, class-balanced and shuffled, without saying which is which.
+        queries: The thief's query pool: a half of the test split.
+        evaluation: The other half of the test split; nothing is trained or tuned on it.
+        clean: The defender's held-out clean images: drawn from ``queries``.
+        num_classes: Number of classes.
+        classes: Class names.
+    """
+
+    audit: Images
+    queries: Images
+    evaluation: Images
+    clean: Images
+    num_classes: int
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """The data of an evaluation: what the method sees and what only the harness knows.
+
+    Attributes:
+        data: The method's view.
+        is_member: Membership of ``data.audit``, bool ``[n]``.
+        test: Test images for the accuracy gate and the pre-flight.
+        fingerprint: Identity of all views together.
+        notes: Notes of the data set.
+    """
+
+    data: AuditData
+    is_member: NDArray[np.bool_]
+    test: Images
+    fingerprint: str
+    notes: tuple[str, ...]
+
+
+def make_audit(dataset: Dataset, *, limit: int | None = None, n_clean: int = 1000) -> Audit:
+    """Draw the views of an evaluation from a data set; the same data set gives the same views.
+
+    Members and non-members are balanced by class: per class, as many of the training split as
+    of the test split. The test split is halved per class for the stealing views.
+
+    Args:
+        dataset: The data set.
+        limit: At most this many members, and as many non-members.
+        n_clean: At most this many clean images for a defender.
+
+    Raises:
+        UsageError: If a split is too small to audit.
+    """
+    rng = np.random.default_rng(int(dataset.fingerprint[:16], 16))
+    members, outsiders = _balanced(dataset, rng, limit)
+    if min(len(members), len(outsiders)) < 2:
+        raise UsageError(
+            f"too few images to audit: {len(members)} members, {len(outsiders)} non-members",
+            where=dataset.name,
+            hint="every class needs images in train and in test",
+        )
+    audit, is_member = _mixed(dataset, members, outsiders, rng)
+    queries, evaluation = _halves(dataset.test, rng)
+    if limit is not None:
+        queries, evaluation = queries.take(slice(limit)), evaluation.take(slice(limit))
+    test = dataset.test.take(np.sort(rng.permutation(len(dataset.test))[:limit]))
+    data = AuditData(
+        audit=audit,
+        queries=queries,
+        evaluation=evaluation,
+        clean=queries.take(slice(n_clean)),
+        num_classes=dataset.num_classes,
+        classes=dataset.classes,
+    )
+    parts = [view.fingerprint for view in (audit, queries, evaluation, test)]
+    digest = hashlib.sha256("".join(parts).encode()).hexdigest()
+    return Audit(data, is_member, test, digest, dataset.notes)
+
+
+def _balanced(
+    dataset: Dataset, rng: np.random.Generator, limit: int | None
+) -> tuple[Indices, Indices]:
+    members: list[Indices] = []
+    outsiders: list[Indices] = []
+    per_class = None if limit is None else -(-limit // dataset.num_classes)
+    for label in range(dataset.num_classes):
+        inside = rng.permutation(np.flatnonzero(dataset.train.labels == label))
+        outside = rng.permutation(np.flatnonzero(dataset.test.labels == label))
+        size = min(len(inside), len(outside), per_class or len(inside))
+        members.append(inside[:size])
+        outsiders.append(outside[:size])
+    both = np.concatenate(members), np.concatenate(outsiders)
+    if limit is None or len(both[0]) <= limit:
+        return both
+    kept = rng.permutation(len(both[0]))[:limit]
+    return both[0][kept], both[1][kept]
+
+
+def _mixed(
+    dataset: Dataset, members: Indices, outsiders: Indices, rng: np.random.Generator
+) -> tuple[Images, NDArray[np.bool_]]:
+    """Join members and non-members in one shuffled view over both splits."""
+    chosen = [dataset.train.indices[members], dataset.test.indices[outsiders]]
+    indices = np.concatenate(chosen)
+    order = rng.permutation(len(indices))
+    is_member = (np.arange(len(indices)) < len(members))[order]
+    return replace(dataset.train, indices=indices[order]), is_member
+
+
+def _halves(images: Images, rng: np.random.Generator) -> tuple[Images, Images]:
+    first: list[Indices] = []
+    second: list[Indices] = []
+    for label in np.unique(images.labels):
+        positions = rng.permutation(np.flatnonzero(images.labels == label))
+        cut = (len(positions) + len(first) % 2) // 2
+        first.append(positions[:cut])
+        second.append(positions[cut:])
+    pool, rest = np.concatenate(first), np.concatenate(second)
+    return images.take(rng.permutation(pool)), images.take(rng.permutation(rest))

@@ -1,0 +1,1 @@
+"""Membership inference, one method a file."""

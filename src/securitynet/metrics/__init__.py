@@ -1,0 +1,1 @@
+"""Pure numpy figures: ROC, intervals, agreement."""

@@ -1,0 +1,1 @@
+"""One way to show results: tables, plots, html."""

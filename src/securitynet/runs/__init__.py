@@ -1,0 +1,1 @@
+"""Plan, worker, grading, store and the local pool."""

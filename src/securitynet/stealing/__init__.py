@@ -1,0 +1,1 @@
+"""Model stealing, one method a file."""

@@ -1,0 +1,1 @@
+"""The one trainer: self-trained models, surrogates, backdoor injection."""

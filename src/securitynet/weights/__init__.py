@@ -1,0 +1,1 @@
+"""The one room where foreign checkpoints are opened: inspect, convert, load strictly."""
