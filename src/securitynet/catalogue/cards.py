@@ -51,12 +51,12 @@ class Weights:
     Attributes:
         url: Public https address, if any.
         path: Local file, relative to the card's folder, if any.
-        format: ``safetensors``, ``torch-zip``, ``torch-legacy`` or ``None`` (found out by the door).
+        format: ``safetensors``, ``torch-zip``, ``torch-legacy``; ``None`` = found out by the door.
         checksum: Hex digest of the file.
         checksum_algorithm: ``sha256``, ``sha256-prefix``, ``sha1`` or ``md5``.
         licence: SPDX id of the weights' licence.
         bytes: File size.
-        state_key: Where the state dict lies in the file, e.g. ``"state_dict[0]"``; ``None`` = found.
+        state_key: Where the state dict lies in the file, e.g. ``"state_dict[0]"``.
     """
 
     url: str | None = None

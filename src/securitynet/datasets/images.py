@@ -57,7 +57,7 @@ class Images:
         """Read images ``start:stop`` as uint8 ``[m, H, W, C]``."""
         return np.ascontiguousarray(self.source[self.indices[start:stop]])
 
-    def take(self, positions: NDArray[np.integer] | slice) -> Images:
+    def take(self, positions: NDArray[np.integer] | NDArray[np.bool_] | slice) -> Images:
         """Return the images at these positions of this view."""
         return replace(self, indices=self.indices[positions])
 
@@ -120,7 +120,7 @@ class Audit:
     Attributes:
         data: The method's view.
         is_member: Membership of ``data.audit``, bool ``[n]``.
-        test: Test images for the accuracy gate and the pre-flight.
+        test: The non-members of ``data.audit``: test images for gate and pre-flight.
         fingerprint: Identity of all views together.
         notes: Notes of the data set.
     """
@@ -158,7 +158,7 @@ def make_audit(dataset: Dataset, *, limit: int | None = None, n_clean: int = 100
     queries, evaluation = _halves(dataset.test, rng)
     if limit is not None:
         queries, evaluation = queries.take(slice(limit)), evaluation.take(slice(limit))
-    test = dataset.test.take(np.sort(rng.permutation(len(dataset.test))[:limit]))
+    test = audit.take(~is_member)
     data = AuditData(
         audit=audit,
         queries=queries,

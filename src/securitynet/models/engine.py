@@ -38,7 +38,7 @@ def default_device() -> torch.device:
 def has_native_bf16(device: torch.device) -> bool:
     """Return whether bf16 is computed in hardware; emulated bf16 is about 10x slower than fp32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(bool(getattr(torch.cpu, probe, bool)()) for probe in probes)
 
@@ -79,7 +79,7 @@ class Engine:
         self.device = device
         self.plain = _frozen(PixelInput(spec), classifier).to(device)
         folded = _frozen(PixelInput(spec), _folded(classifier))
-        self.fast = folded.to(device, memory_format=torch.channels_last)
+        self.fast: nn.Module = folded.to(device).to(memory_format=torch.channels_last)
         self.precision = "bf16" if has_native_bf16(device) else "fp32"
         self.parity: Parity | None = None
         self._batch: int | None = None
@@ -150,6 +150,10 @@ class Engine:
             logits = as_logits(module(batch))
         return np.asarray(logits.float().cpu().numpy(), dtype=np.float32)
 
+    def _in_chunks(self, module: nn.Module, batch: Tensor, precision: str) -> NDArray[np.float32]:
+        parts = torch.split(batch, 128)
+        return np.concatenate([self._logits(module, part, precision) for part in parts])
+
     def check_parity(
         self,
         first: Tensor,
@@ -171,10 +175,9 @@ class Engine:
         batch = torch.cat([first, second])
         labels = np.concatenate([first_labels, second_labels])
         is_first = np.arange(len(labels)) < len(first_labels)
-        plain = _in_chunks(lambda part: self._logits(self.plain, part, "fp32"), batch)
+        plain = self._in_chunks(self.plain, batch, "fp32")
         for precision in dict.fromkeys((self.precision, "fp32")):
-            mode = precision
-            fast = _in_chunks(lambda part: self._logits(self.fast, part, mode), batch)
+            fast = self._in_chunks(self.fast, batch, precision)
             parity = _compare(precision, plain, fast, labels, is_first)
             if _is_close(parity):
                 break
@@ -227,12 +230,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()
     kinds = (torch.OutOfMemoryError, MemoryError)
     return isinstance(error, kinds) or "out of memory" in text or "can't allocate memory" in text
-
-
-def _in_chunks(
-    run: Callable[[Tensor], NDArray[np.float32]], batch: Tensor, size: int = 128
-) -> NDArray[np.float32]:
-    return np.concatenate([run(part) for part in batch.split(size)])
 
 
 def _compare(

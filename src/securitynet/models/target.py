@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,35 @@ from securitynet.registry import Access
 Queries = Images | Tensor | Pixels
 
 
+@dataclass
+class Answers:
+    """The logits known so far for one (model, image source, precision), by image index.
+
+    Attributes:
+        rows: Row of each source image in ``logits``, -1 if not asked yet, int64 ``[N]``.
+        logits: float32 ``[m, K]``.
+    """
+
+    rows: NDArray[np.int64]
+    logits: NDArray[np.float32]
+
+    def missing(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the indices that were not asked yet, each once."""
+        return np.unique(indices[self.rows[indices] < 0])
+
+    def add(self, indices: NDArray[np.int64], logits: NDArray[np.float32]) -> None:
+        """Add answers for new indices."""
+        self.rows[indices] = len(self.logits) + np.arange(len(indices))
+        self.logits = np.concatenate([self.logits, logits])
+
+    def of(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the logits of known indices, float32 ``[n, K]``."""
+        return np.asarray(self.logits[self.rows[indices]])
+
+
 @dataclass(frozen=True)
 class OutputCache:
-    """Cached logits, one memory-mapped file per (model, images, precision).
+    """Answers kept between runs, one file per (model, image source, precision).
 
     Attributes:
         folder: Where the files lie; ``None`` keeps nothing.
@@ -32,24 +59,31 @@ class OutputCache:
 
     folder: Path | None
 
-    def load(self, key: str) -> NDArray[np.float32] | None:
-        """Return cached logits ``[n, K]``, memory-mapped, or ``None``."""
+    def load(self, key: str, n_images: int, n_classes: int) -> Answers:
+        """Return what is known; a missing or damaged file costs a forward pass, no figure."""
         path = self._path(key)
-        if path is None or not path.is_file():
-            return None
         try:
-            return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-        except (ValueError, OSError, EOFError):
-            return None  # a damaged cache file costs a forward pass, never a wrong figure
+            if path is not None and path.is_file():
+                with np.load(path, allow_pickle=False) as archive:
+                    known = Answers(archive["rows"], archive["logits"])
+                if len(known.rows) == n_images and known.logits.shape[1] == n_classes:
+                    return known
+        except (ValueError, OSError, EOFError, KeyError, IndexError, zipfile.BadZipFile):
+            pass
+        return Answers(
+            np.full(n_images, -1, dtype=np.int64), np.empty((0, n_classes), dtype=np.float32)
+        )
 
-    def save(self, key: str, logits: NDArray[np.float32]) -> None:
-        """Keep logits; written atomically, so readers never see half a file."""
+    def save(self, key: str, answers: Answers) -> None:
+        """Keep answers; written atomically, so readers never see half a file."""
         path = self._path(key)
         if path is not None:
-            write_atomic(path, lambda file: np.save(file, logits, allow_pickle=False))
+            write_atomic(
+                path, lambda file: np.savez(file, rows=answers.rows, logits=answers.logits)
+            )
 
     def _path(self, key: str) -> Path | None:
-        return None if self.folder is None else self.folder / key[:2] / f"{key}.npy"
+        return None if self.folder is None else self.folder / key[:2] / f"{key}.npz"
 
 
 class Target:
@@ -79,7 +113,7 @@ class Target:
         """Start with no queries counted."""
         self._engine = engine
         self._cache = cache or OutputCache(None)
-        self._memory: dict[str, NDArray[np.float32]] = {}
+        self._memory: dict[str, Answers] = {}
         self.card = card
         self.weights_sha256 = weights_sha256
         self.access = access
@@ -170,18 +204,20 @@ class Target:
         if not isinstance(images, Images):
             tensor = images if isinstance(images, Tensor) else as_pixels(images)
             return self._run(lambda start, stop: tensor[start:stop], len(tensor))
-        key = fingerprint([self.fingerprint, images.fingerprint, self.precision])
-        return self._cached(key, images)
+        return self._cached(images)
 
-    def _cached(self, key: str, images: Images) -> NDArray[np.float32]:
-        logits = self._memory.get(key)
-        if logits is None:
-            logits = self._cache.load(key)
-        if logits is None or logits.shape != (len(images), self.num_classes):
-            logits = self._run(lambda i, j: as_pixels(images.pixels(i, j)), len(images))
-            self._cache.save(key, logits)
-        self._memory[key] = logits
-        return logits
+    def _cached(self, images: Images) -> NDArray[np.float32]:
+        key = fingerprint([self.fingerprint, images.source_fingerprint, self.precision])
+        known = self._memory.get(key)
+        if known is None:
+            known = self._cache.load(key, len(images.source), self.num_classes)
+            self._memory[key] = known
+        fresh = known.missing(images.indices)
+        if len(fresh):
+            asked = replace(images, indices=fresh)
+            known.add(fresh, self._run(lambda i, j: as_pixels(asked.pixels(i, j)), len(asked)))
+            self._cache.save(key, known)
+        return known.of(images.indices)
 
     def _run(self, pixels: Callable[[int, int], Tensor], n: int) -> NDArray[np.float32]:
         logits = self._engine.run(pixels, n)

@@ -1,0 +1,126 @@
+"""``securitynet get`` and ``securitynet scan``: the door, by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from securitynet.catalogue.cards import ModelCard
+from securitynet.catalogue.database import all_cards, find_card, select
+from securitynet.cli.common import (
+    JsonOption,
+    QuietOption,
+    StoreOption,
+    VerboseOption,
+    WhereOption,
+    console,
+    note,
+    print_json,
+    progress_bar,
+    set_verbosity,
+)
+from securitynet.errors import EXIT_FAILED, EXIT_OK, SecurityNetError, UsageError
+
+
+def get(
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Catalogue ids or card files.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All models (narrow with -w).")] = False,
+    where: WhereOption = None,
+    json: JsonOption = False,
+    store: StoreOption = None,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = 0,
+) -> None:
+    """Download, verify, inspect and convert checkpoints: the door, ahead of a run."""
+    set_verbosity(quiet, verbose)
+    cards = choose_cards(models or [], where or [], everything=everything)
+    rows: list[dict[str, Any]] = []
+    errors: list[SecurityNetError] = []
+    with progress_bar("get", quiet=quiet) as progress:
+        for i, card in enumerate(cards):
+            progress(i / len(cards), card.id)
+            row, error = _get_one(card)
+            rows.append(row)
+            errors += [error] if error else []
+    if json:
+        print_json(rows)
+    for row in [] if json else rows:
+        outcome = row["error"] or f"{row['sha256'][:16]}  {row['path']}"
+        console().print(escape(f"{row['status']:<8} {row['id']}  {outcome}"), soft_wrap=True)
+    if errors:
+        code = errors[0].exit_code if len(errors) == len(cards) else EXIT_FAILED
+        raise typer.Exit(code)
+
+
+def _get_one(card: ModelCard) -> tuple[dict[str, Any], SecurityNetError | None]:
+    from securitynet.weights.door import open_checkpoint
+
+    row: dict[str, Any] = {"id": card.id, "status": "verified", "error": None}
+    try:
+        opened = open_checkpoint(card.weights, folder=card.folder, where=card.id)
+    except SecurityNetError as error:
+        return {**row, "status": "refused", "path": None, "sha256": None, "error": str(error)}, (
+            error
+        )
+    return {**row, "path": str(opened.path), "sha256": opened.sha256}, None
+
+
+def choose_cards(names: list[str], filters: list[str], *, everything: bool) -> list[ModelCard]:
+    """Resolve model names, or ``-w`` filters over the catalogue, into cards.
+
+    Raises:
+        UsageError: If a name is unknown or nothing was chosen.
+    """
+    if names:
+        return [find_card(name) for name in names]
+    if not everything and not filters:
+        raise UsageError("no model given", hint="name one, or choose with -w FIELD=VALUE")
+    wanted = {row["id"] for row in select([card.to_json() for card in all_cards()], filters)}
+    if not wanted:
+        raise UsageError(f"no model matches {' '.join(filters)}", hint="see `securitynet list`")
+    return [card for card in all_cards() if card.id in wanted]
+
+
+def scan(
+    files: Annotated[
+        list[str], typer.Argument(metavar="PATH|MODEL...", help="Checkpoint files or models.")
+    ],
+    json: JsonOption = False,
+    store: StoreOption = None,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = 0,
+) -> None:
+    """Say whether checkpoint files are safe to open, with the evidence. Executes nothing."""
+    from securitynet.weights.inspect import scan as inspect
+
+    set_verbosity(quiet, verbose)
+    reports = [inspect(_checkpoint(name)) for name in files]
+    if json:
+        print_json([report.to_json() for report in reports])
+    else:
+        for report in reports:
+            size = f"{report.format or 'unknown format'}, {report.bytes:,} bytes"
+            line = f"{report.verdict:<9} {report.path}  ({size}, sha256 {report.sha256[:16]})"
+            console().print(escape(line), soft_wrap=True)
+            for finding in report.findings:
+                console().print(escape(f"          {finding}"), soft_wrap=True)
+    is_safe = all(report.verdict == "SAFE" for report in reports)
+    if not is_safe and not quiet:
+        note("do not open these files with torch.load or pickle")
+    raise typer.Exit(EXIT_OK if is_safe else EXIT_FAILED)
+
+
+def _checkpoint(name: str) -> Path:
+    """Return the file of a path, or of a model whose bytes are at hand."""
+    path = Path(name)
+    if path.is_file() and path.suffix != ".json":
+        return path
+    card = find_card(name)
+    from securitynet.weights.door import locate
+
+    return locate(card.weights, folder=card.folder, where=card.id)

@@ -1,0 +1,92 @@
+"""``securitynet report``: one way to show results."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from securitynet.api import store_folder
+from securitynet.catalogue.database import select
+from securitynet.cli.common import (
+    JsonOption,
+    QuietOption,
+    StoreOption,
+    VerboseOption,
+    WhereOption,
+    console,
+    note,
+    print_json,
+    progress_bar,
+    set_verbosity,
+)
+from securitynet.errors import UsageError
+from securitynet.files.atomic import write_text
+from securitynet.records import Evaluation
+
+if TYPE_CHECKING:
+    from securitynet.runs.store import Store
+
+
+class By(StrEnum):
+    """How rows are grouped."""
+
+    model = "model"
+    method = "method"
+    origin = "origin"
+
+
+def report(
+    where: WhereOption = None,
+    by: Annotated[By, typer.Option("--by", help="Group rows.")] = By.model,
+    html: Annotated[Path | None, typer.Option("--html", help="Write one HTML page.")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write a long table.")] = None,
+    latex: Annotated[Path | None, typer.Option("--latex", help="Write LaTeX tables.")] = None,
+    plots: Annotated[Path | None, typer.Option("--plots", help="Write figures to DIR.")] = None,
+    json: JsonOption = False,
+    store: StoreOption = None,
+    quiet: QuietOption = False,
+    verbose: VerboseOption = 0,
+) -> None:
+    """Show results as a terminal table, an HTML page, CSV, LaTeX, JSON or figures."""
+    from securitynet.reports import export, tables
+    from securitynet.runs.store import Store, sort_records
+
+    set_verbosity(quiet, verbose)
+    kept = Store(store_folder(store))
+    rows = select([record.to_json() for record in kept.records()], where or [])
+    records = sort_records(Evaluation.from_json(row) for row in rows)
+    if not records:
+        raise UsageError("no results", where=kept.folder, hint="start with `securitynet run`")
+    if csv:
+        _write(csv, export.to_csv(records))
+    if latex:
+        _write(latex, export.to_latex(records))
+    if html or plots:
+        _write_pictures(records, kept, html, plots, quiet=quiet)
+    if json:
+        print_json([record.to_json() for record in records])
+    elif not (html or csv or latex or plots):
+        tables.print_tables(records, console(), by=by.value)
+
+
+def _write_pictures(
+    records: list[Evaluation], kept: Store, html: Path | None, plots: Path | None, *, quiet: bool
+) -> None:
+    from securitynet.reports.html import render_html
+    from securitynet.reports.plots import write_plots
+
+    with progress_bar("drawing", quiet=quiet) as progress:
+        progress(0.1, "drawing figures")
+        if html:
+            _write(html, render_html(records, kept.read_array, title="SecurityNet report"))
+        if plots:
+            write_plots(records, kept.read_array, plots)
+            note(f"wrote figures to {plots}")
+
+
+def _write(path: Path, text: str) -> None:
+    write_text(path, text)
+    note(f"wrote {path}")

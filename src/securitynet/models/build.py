@@ -1,0 +1,176 @@
+"""From a card to a target: build the architecture, open the weights, load strictly."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from securitynet.catalogue.cards import ModelCard
+from securitynet.errors import SecurityNetError, UsageError, unknown_id
+from securitynet.models.architectures import cifar_resnet, layer_list
+from securitynet.models.engine import Engine, default_device
+from securitynet.models.networks import NETWORKS, build_network
+from securitynet.models.target import OutputCache, Target
+from securitynet.weights.door import open_checkpoint
+from securitynet.weights.strict import load_into
+
+
+def load_target(
+    card: ModelCard,
+    *,
+    trust: Path | None = None,
+    device: torch.device | None = None,
+    cache: Path | None = None,
+) -> Target:
+    """Open a card's checkpoint through the door and return it as a target.
+
+    Args:
+        card: The model's card.
+        trust: An architecture file of the user's own that may be executed.
+        device: Where to run; CUDA if there is one.
+        cache: Folder for cached outputs.
+
+    Raises:
+        UsageError: If the architecture cannot be built.
+        UnsafeFileError: If the door refuses the file.
+        IntegrityError: If bytes or tensors are not what the card says.
+        ResourceError: If the file cannot be had.
+    """
+    module, sha256 = load_module(card, trust=trust)
+    engine = Engine(module, card.input, device or default_device())
+    return Target(engine, card, sha256, cache=OutputCache(cache))
+
+
+def load_module(card: ModelCard, *, trust: Path | None = None) -> tuple[nn.Module, str]:
+    """Open a card's checkpoint through the door and return the trained module on the CPU.
+
+    Returns:
+        The module from normalised inputs to logits, and the checkpoint's sha256.
+
+    Raises:
+        SecurityNetError: As :func:`load_target`.
+    """
+    opened = open_checkpoint(card.weights, folder=card.folder, where=card.id)
+    module = build_module(card, trust=trust)
+    load_into(module, opened, where=card.id)
+    return module, opened.sha256
+
+
+def build_module(card: ModelCard, *, trust: Path | None = None) -> nn.Module:
+    """Build a card's architecture with fresh weights: normalised inputs to logits ``[n, K]``.
+
+    Raises:
+        UsageError: If the architecture is unknown or needs ``--trust``.
+    """
+    architecture = card.architecture
+    if isinstance(architecture, tuple):
+        return layer_list(architecture, where=card.id)
+    name, options = _named(architecture, card.id)
+    if ".py:" in name:
+        return _own_file(name, card, trust)
+    library, _, variant = name.partition("/")
+    if library not in LIBRARIES or not variant:
+        raise UsageError(
+            f"unknown architecture {name!r}",
+            where=card.id,
+            hint=f"give one of {', '.join(LIBRARIES)} as library/name, a layer list, or "
+            "file.py:function with --trust",
+        )
+    try:
+        return LIBRARIES[library](variant, card, dict(options))
+    except SecurityNetError:
+        raise
+    except (TypeError, ValueError, RuntimeError, KeyError) as error:
+        raise UsageError(f"cannot build {name}: {error}", where=card.id) from None
+
+
+def _named(architecture: str | Mapping[str, Any], where: str) -> tuple[str, Mapping[str, Any]]:
+    if isinstance(architecture, str):
+        return architecture, {}
+    name, options = architecture.get("name"), architecture.get("options", {})
+    if not isinstance(name, str) or not isinstance(options, Mapping):
+        raise UsageError('architecture needs {"name": ..., "options": {...}}', where=where)
+    return name, options
+
+
+def _torchvision(name: str, card: ModelCard, options: dict[str, Any]) -> nn.Module:
+    from torchvision import models
+
+    _check_known("torchvision", name, models.list_models())
+    return _module(models.get_model(name, weights=None, num_classes=card.num_classes, **options))
+
+
+def _timm(name: str, card: ModelCard, options: dict[str, Any]) -> nn.Module:
+    import timm
+
+    _check_known("timm", name.split(".")[0], timm.list_models())
+    given = {"num_classes": card.num_classes, "in_chans": card.input.channels, **options}
+    return _module(timm.create_model(name, pretrained=False, **given))
+
+
+def _pytorchcv(name: str, card: ModelCard, options: dict[str, Any]) -> nn.Module:
+    from pytorchcv.model_provider import get_model
+
+    given = {"num_classes": card.num_classes, "in_channels": card.input.channels, **options}
+    return _module(get_model(name, pretrained=False, **given))
+
+
+def _securitynet(name: str, card: ModelCard, options: dict[str, Any]) -> nn.Module:
+    if name in NETWORKS:
+        spec = card.input
+        return build_network(
+            name,
+            channels=spec.channels,
+            height=spec.height,
+            width=spec.width,
+            num_classes=card.num_classes,
+            seed=0,
+        )
+    return cifar_resnet(name, num_classes=card.num_classes, channels=card.input.channels)
+
+
+LIBRARIES: dict[str, Callable[[str, ModelCard, dict[str, Any]], nn.Module]] = {
+    "torchvision": _torchvision,
+    "timm": _timm,
+    "pytorchcv": _pytorchcv,
+    "securitynet": _securitynet,
+}
+"""Where named architectures come from; weights are never loaded by these libraries."""
+
+
+def _check_known(library: str, name: str, known: Iterable[str]) -> None:
+    names = list(known)
+    if name not in names:
+        raise unknown_id(f"{library} architecture", name, names, listing=f"{library}'s own list")
+
+
+def _module(built: object) -> nn.Module:
+    if not isinstance(built, nn.Module):
+        raise UsageError(f"the architecture is a {type(built).__name__}, not a torch module")
+    return built
+
+
+def _own_file(name: str, card: ModelCard, trust: Path | None) -> nn.Module:
+    """Execute the user's own architecture file, only if the user named it with ``--trust``."""
+    file, _, function = name.rpartition(":")
+    path = (Path(card.folder or ".") / file).resolve()
+    if trust is None or trust.resolve() != path:
+        raise UsageError(
+            f"the architecture is code in {path.name}, which would be executed",
+            where=card.id,
+            hint=f"read it, then give --trust {path}",
+        )
+    spec = importlib.util.spec_from_file_location("securitynet_trusted", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise UsageError("no such Python file", where=path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    build = getattr(module, function, None)
+    if not callable(build):
+        raise UsageError(f"has no function {function!r}", where=path)
+    return _module(build())

@@ -1,0 +1,189 @@
+"""From what a user asks to jobs: methods, models, data and seeds, keyed by content."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from securitynet.catalogue.cards import ModelCard
+from securitynet.datasets.images import Audit, make_audit
+from securitynet.datasets.library import load_dataset
+from securitynet.errors import UsageError
+from securitynet.records import Job, canonical_json
+from securitynet.registry import FAMILIES, Method, default_set, get_method
+from securitynet.weights.door import open_checkpoint
+
+Choice = tuple[Method, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all jobs of a run share.
+
+    Attributes:
+        data: Name or folder of the data set; ``None`` = each model's own.
+        limit: At most this many members, non-members, queries and evaluation images.
+        seeds: Seeds of seeded methods.
+        is_forced: Overrule the accuracy gate.
+        trust: The user's own architecture file that may be executed.
+        cache: Folder for outputs and floors.
+    """
+
+    data: str | None = None
+    limit: int | None = None
+    seeds: tuple[int, ...] = (0,)
+    is_forced: bool = False
+    trust: Path | None = None
+    cache: Path | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """The jobs of one model on one data set: they share one target and one forward pass.
+
+    Attributes:
+        card: The model.
+        dataset: Name or folder of the data set.
+        jobs: What to evaluate.
+        settings: What all jobs share.
+    """
+
+    card: ModelCard
+    dataset: str
+    jobs: tuple[Job, ...]
+    settings: Settings
+
+
+def choose_methods(names: Iterable[str], options: Iterable[str] = ()) -> list[Choice]:
+    """Resolve ``family``, ``family.name`` and ``method.key=value`` into configured methods.
+
+    Args:
+        names: ``membership``, ``stealing``, ``backdoor`` or single methods; commas separate.
+        options: ``method.key=value`` settings; they apply to every variant of the method.
+
+    Returns:
+        (method, complete configuration as JSON values) pairs, each once.
+
+    Raises:
+        UsageError: If a method or option is unknown, or a value does not fit.
+    """
+    asked = [part.strip() for name in names for part in name.split(",") if part.strip()]
+    if not asked:
+        raise UsageError("no method given", hint="see `securitynet list methods`")
+    overrides = _parse_options(options)
+    pairs: list[Choice] = []
+    for name in asked:
+        pairs += default_set(name) if name in FAMILIES else [(get_method(name), {})]
+    unused = set(overrides) - {method.name for method, _ in pairs}
+    if unused:
+        raise UsageError(f"option for {', '.join(sorted(unused))}, which this run does not use")
+    chosen: dict[str, Choice] = {}
+    for method, variant in pairs:
+        config = full_config(method, {**variant, **overrides.get(method.name, {})})
+        chosen.setdefault(method.name + canonical_json(config), (method, config))
+    return list(chosen.values())
+
+
+def full_config(method: Method, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a method's complete configuration as JSON values, defaults filled in."""
+    configured: Any = method.configure(**options)
+    config: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(configured)))
+    return config
+
+
+def _parse_options(options: Iterable[str]) -> dict[str, dict[str, Any]]:
+    parsed: dict[str, dict[str, Any]] = {}
+    for text in options:
+        path, equals, value = text.partition("=")
+        name, _, key = path.strip().rpartition(".")
+        if not equals or not name:
+            raise UsageError(
+                f"option {text!r} is not method.key=value", hint="e.g. -o steal.knockoff.n_seeds=5"
+            )
+        parsed.setdefault(name, {})[key] = get_method(name).parse(key, value)
+    return parsed
+
+
+def make_group(
+    card: ModelCard,
+    choices: Sequence[Choice],
+    settings: Settings,
+    audit_of: Callable[[str], tuple[Audit, int]],
+) -> Group:
+    """Build the jobs of one model.
+
+    Args:
+        card: The model.
+        choices: Configured methods.
+        settings: What all jobs share.
+        audit_of: Gives the audit and number of classes of a data set (see :class:`Audits`).
+
+    Raises:
+        UsageError: If the data set does not fit the model.
+        SecurityNetError: If the data or the weights cannot be had; nothing was written.
+    """
+    dataset = settings.data or card.dataset
+    audit, n_classes = audit_of(dataset)
+    check_classes(card.num_classes, n_classes, model=card.id, dataset=dataset)
+    sha256 = open_checkpoint(card.weights, folder=card.folder, where=card.id).sha256
+    jobs = tuple(
+        Job(
+            method=method.name,
+            version=method.version,
+            config=config,
+            model=card.id,
+            model_fingerprint=card.model_fingerprint(sha256),
+            weights_sha256=sha256,
+            origin=card.origin,
+            dataset=dataset,
+            data_fingerprint=audit.fingerprint,
+            limit=settings.limit,
+            seed=seed,
+            is_forced=settings.is_forced,
+        )
+        for method, config in choices
+        for seed in (settings.seeds if method.is_seeded else settings.seeds[:1])
+    )
+    return Group(card, dataset, jobs, settings)
+
+
+def check_classes(card_classes: int, data_classes: int, *, model: str, dataset: str) -> None:
+    """Refuse a data set whose number of classes is not the model's.
+
+    Raises:
+        UsageError: If the numbers differ.
+    """
+    if card_classes != data_classes:
+        raise UsageError(
+            f"{model} tells {card_classes} classes apart, {dataset} has {data_classes}",
+            hint=f"choose the data set that the model was trained on (`securitynet show {model}`)",
+        )
+
+
+class Audits:
+    """Loads each data set once and draws its audit.
+
+    Args:
+        limit: Sample limit of the audits.
+        progress: Told while a data set is decoded.
+    """
+
+    def __init__(
+        self, limit: int | None = None, progress: Callable[[float, str], None] | None = None
+    ) -> None:
+        """Start empty."""
+        self._limit = limit
+        self._progress = progress
+        self._known: dict[str, tuple[Audit, int]] = {}
+
+    def __call__(self, name: str) -> tuple[Audit, int]:
+        """Return a data set's audit and number of classes."""
+        if name not in self._known:
+            dataset = load_dataset(name, progress=self._progress)
+            audit = make_audit(dataset, limit=self._limit)
+            self._known[name] = audit, dataset.num_classes
+        return self._known[name]

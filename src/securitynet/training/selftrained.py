@@ -1,0 +1,232 @@
+"""Self-trained models: trained, measured and kept as a card beside safetensors, twins included.
+
+A backdoored model always comes with its clean twin: same start, same images, same order, no
+poison. Without twins a detector can pass by recognising "was fine-tuned".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save
+from torch import nn
+
+from securitynet.catalogue.cards import Claim, InputSpec, ModelCard, Weights
+from securitynet.datasets.images import Dataset, Images
+from securitynet.errors import UsageError
+from securitynet.files.atomic import write_atomic, write_text
+from securitynet.models.architectures import n_parameters
+from securitynet.models.build import build_module, load_module
+from securitynet.models.engine import Engine, default_device
+from securitynet.models.target import as_pixels
+from securitynet.models.transform import PixelInput
+from securitynet.training.backdoors import Trigger, poison
+from securitynet.training.trainer import Recipe, fit
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What to train.
+
+    Attributes:
+        name: Name of the model; its id is ``self-trained/<name>``.
+        architecture: As in a card, e.g. ``securitynet/cnn_small``.
+        recipe: How to train.
+        seed: Seed of weights, order and poison.
+        trigger: Trigger of the backdoor to plant, if any.
+        poison_rate: Share of training images that carry the trigger.
+        start: Model to fine-tune instead of fresh weights.
+        n_train: At most this many training images.
+    """
+
+    name: str
+    architecture: str
+    recipe: Recipe
+    seed: int = 0
+    trigger: Trigger | None = None
+    poison_rate: float = 0.1
+    start: ModelCard | None = None
+    n_train: int | None = None
+
+
+def train_models(
+    plan: TrainingPlan, dataset: Dataset, folder: Path, progress: Progress
+) -> list[Path]:
+    """Train a model, and its clean twin if it carries a backdoor.
+
+    Args:
+        plan: What to train.
+        dataset: Trained on its train split, measured on its test split.
+        folder: Each model becomes a folder here with ``card.json`` and ``model.safetensors``.
+        progress: Told the share done and a few words.
+
+    Returns:
+        The card files, the clean twin last.
+
+    Raises:
+        UsageError: If the recipe cannot work on this data.
+    """
+    if plan.trigger is None:
+        return [_train_one(plan, dataset, folder, progress, twin=None)]
+    if not 0 <= plan.trigger.target < dataset.num_classes:
+        raise UsageError(f"target class {plan.trigger.target} is not a class of {dataset.name}")
+    clean = replace(plan, name=f"{plan.name}-clean-twin", trigger=None)
+
+    def first(share: float, what: str) -> None:
+        progress(share / 2, what)
+
+    def second(share: float, what: str) -> None:
+        progress(0.5 + share / 2, what)
+
+    planted = _train_one(plan, dataset, folder, first, twin=clean.name)
+    return [planted, _train_one(clean, dataset, folder, second, twin=plan.name)]
+
+
+def _train_one(
+    plan: TrainingPlan, dataset: Dataset, folder: Path, progress: Progress, twin: str | None
+) -> Path:
+    chosen = _training_images(plan, dataset)
+    pixels, labels = chosen.pixels(), chosen.labels
+    if plan.trigger is not None:
+        pixels, labels, _ = poison(pixels, labels, plan.trigger, plan.poison_rate, plan.seed)
+    card = _draft(plan, dataset)
+    module = _start(plan, card)
+    device = default_device()
+    whole = nn.Sequential(PixelInput(card.input), module).to(device)
+    fit(
+        whole,
+        pixels,
+        labels,
+        recipe=plan.recipe,
+        seed=plan.seed,
+        device=device,
+        progress=lambda share, what: progress(share, f"training {plan.name} {what}"),
+    )
+    engine = Engine(module.cpu(), card.input, device)
+    accuracy = _accuracy(engine, dataset.test.pixels(), dataset.test.labels)
+    facts = _manifest(plan, dataset, chosen, twin)
+    if plan.trigger is not None:
+        facts["backdoor"] = _backdoor_facts(plan, plan.trigger, engine, dataset.test)
+    card = replace(
+        card,
+        params=n_parameters(module),
+        training=facts,
+        claims=(
+            Claim("test_accuracy", accuracy, "securitynet train", n=len(dataset.test)),
+            Claim(
+                "train_accuracy",
+                _accuracy(engine, chosen.pixels(), chosen.labels),
+                "securitynet train",
+                n=len(chosen),
+            ),
+        ),
+    )
+    return _keep(card, module, folder / plan.name)
+
+
+def _training_images(plan: TrainingPlan, dataset: Dataset) -> Images:
+    size = len(dataset.train) if plan.n_train is None else min(plan.n_train, len(dataset.train))
+    if size < 2 * dataset.num_classes:
+        raise UsageError(f"{size} training images are too few for {dataset.num_classes} classes")
+    order = np.random.default_rng(plan.seed).permutation(len(dataset.train))[:size]
+    return dataset.train.take(order if plan.n_train is not None else slice(None))
+
+
+def _draft(plan: TrainingPlan, dataset: Dataset) -> ModelCard:
+    height, width, channels = dataset.train.shape
+    spec = InputSpec(channels, height, width)
+    architecture: Any = plan.architecture
+    if plan.start is not None:
+        spec, architecture = plan.start.input, plan.start.architecture
+        if plan.start.num_classes != dataset.num_classes:
+            raise UsageError(
+                f"{plan.start.id} has {plan.start.num_classes} classes, {dataset.name} has "
+                f"{dataset.num_classes}"
+            )
+    return ModelCard(
+        id=f"self-trained/{plan.name}",
+        provider="self-trained",
+        name=plan.name,
+        dataset=dataset.name,
+        num_classes=dataset.num_classes,
+        architecture=architecture,
+        input=spec,
+        weights=Weights(path="model.safetensors", format="safetensors", licence="Apache-2.0"),
+        family=None if plan.start is None else plan.start.family,
+        origin="self-trained",
+        status="verified",
+    )
+
+
+def _start(plan: TrainingPlan, card: ModelCard) -> nn.Module:
+    if plan.start is not None:
+        return load_module(plan.start)[0]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(plan.seed)
+        return build_module(card)
+
+
+def _accuracy(engine: Engine, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
+    return float((_predict(engine, pixels) == labels).mean())
+
+
+def _predict(engine: Engine, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    logits = engine.run(lambda i, j: as_pixels(pixels[i:j]), len(pixels))
+    return np.asarray(logits.argmax(1), dtype=np.int64)
+
+
+def _manifest(
+    plan: TrainingPlan, dataset: Dataset, chosen: Images, twin: str | None
+) -> dict[str, Any]:
+    """Say exactly what the model was trained on; references are judged by this."""
+    indices = np.ascontiguousarray(chosen.indices, dtype="<i8").tobytes()
+    return {
+        "recipe": asdict(plan.recipe),
+        "seed": plan.seed,
+        "dataset": dataset.name,
+        "data_fingerprint": dataset.fingerprint,
+        "n_train": len(chosen),
+        "train_indices_sha256": hashlib.sha256(indices).hexdigest(),
+        "is_whole_train_split": len(chosen) == len(dataset.train),
+        "from": None if plan.start is None else plan.start.id,
+        "twin": None if twin is None else f"self-trained/{twin}",
+        "backdoor": None,
+    }
+
+
+def _backdoor_facts(
+    plan: TrainingPlan, trigger: Trigger, engine: Engine, test: Images
+) -> dict[str, Any]:
+    """Measure the attack success rate on test images that are not of the target class."""
+    others = test.take(np.flatnonzero(test.labels != trigger.target))
+    hit = _predict(engine, trigger.apply(others.pixels())) == trigger.target
+    return {
+        "trigger": trigger.to_json(),
+        "poison_rate": plan.poison_rate,
+        "attack_success": float(hit.mean()),
+        "n": len(others),
+    }
+
+
+def _keep(card: ModelCard, module: nn.Module, folder: Path) -> Path:
+    tensors = {
+        name: tensor.detach().cpu().clone().contiguous()
+        for name, tensor in module.state_dict().items()
+    }
+    data = save(tensors)
+    write_atomic(folder / "model.safetensors", lambda file: file.write(data))
+    checksum = hashlib.sha256(data).hexdigest()
+    weights = replace(card.weights, checksum=checksum, checksum_algorithm="sha256", bytes=len(data))
+    path = folder / "card.json"
+    write_text(path, json.dumps(replace(card, weights=weights).to_json(), indent=1) + "\n")
+    return path
