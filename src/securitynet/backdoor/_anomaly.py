@@ -1,0 +1,93 @@
+"""Is the smallest of K norms too small? Statistics with a null that knows K. Numpy only."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+MAD_TO_SIGMA = 1.4826
+MIN_SPREAD = 0.05  # of log norms: optimisation noise alone, so fewer than that is no evidence
+MIN_CLASSES = 4
+_NULL_NUMBERS = 20_000_000
+_MAX_DRAWS = 200_000
+_CHUNK = 2_000_000
+
+
+def anomaly_index(norms: Floats) -> float:
+    """Return the anomaly index of the smallest norm, as the paper defines it.
+
+    (median - smallest) / (1.4826 MAD) with the true median, one-sided (Wang et al., S&P 2019,
+    section IV-C). "Above 2" is no test: under no backdoor a third of all models with 10 classes
+    and nearly all with 100 exceed it. Use :func:`p_value`.
+
+    Args:
+        norms: L1 norms of the masks, float64 ``[K]``.
+
+    Returns:
+        The index, at least 0; the spread is bounded from below so that it stays finite.
+    """
+    median = float(np.median(norms))
+    spread = MAD_TO_SIGMA * float(np.median(np.abs(norms - median)))
+    return (median - float(norms.min())) / max(spread, 1e-6 * max(median, 1.0))
+
+
+def deviates(log_norms: Floats) -> Floats:
+    """Return how far each class lies below the others, in their own spread.
+
+    Externally studentised (leave-one-out) deviates: (mean of the others - own) / (standard
+    deviation of the others x sqrt(1 + 1/(K - 1))). An outlier does not inflate the spread it is
+    measured with, and one-sided tests on the largest deviate are the most powerful against
+    a single outlier (Barnett & Lewis, Outliers in Statistical Data, 1994, section 6.3).
+
+    Args:
+        log_norms: float64 ``[..., K]`` with K >= 4.
+
+    Returns:
+        float64 ``[..., K]``, larger = more suspicious.
+    """
+    n_others = log_norms.shape[-1] - 1
+    centred = log_norms - log_norms.mean(-1, keepdims=True)
+    mean = -centred / n_others  # of the others: all centred values sum to zero
+    square = (centred**2).sum(-1, keepdims=True) - centred**2
+    variance = np.maximum(square - n_others * mean**2, 0) / (n_others - 1)
+    spread = np.maximum(np.sqrt(variance), MIN_SPREAD)
+    return np.asarray((mean - centred) / (spread * np.sqrt(1 + 1 / n_others)))
+
+
+@cache
+def null_statistics(n_classes: int) -> Floats:
+    """Draw the statistic for clean models: K independent normal log norms, largest deviate.
+
+    The statistic does not depend on mean and variance of the log norms, so the standard normal
+    stands for all. Seeded and cached: the same K always gives the same null.
+
+    Returns:
+        Sorted float64 ``[N]``: N = 200,000, fewer above 100 classes.
+    """
+    rng = np.random.default_rng(n_classes)
+    n_draws = min(_MAX_DRAWS, _NULL_NUMBERS // n_classes)
+    rows = max(1, _CHUNK // n_classes)
+    parts = []
+    for start in range(0, n_draws, rows):
+        drawn = rng.standard_normal((min(rows, n_draws - start), n_classes))
+        parts.append(deviates(drawn).max(-1))
+    return np.sort(np.concatenate(parts))
+
+
+def p_value(statistic: float, n_classes: int) -> float:
+    """Return the probability of a statistic at least as large for a clean model of K classes.
+
+    Args:
+        statistic: Largest of :func:`deviates`.
+        n_classes: K, at least 4.
+
+    Returns:
+        (r + 1) / (N + 1), r of N null draws being at least as large.
+    """
+    null = null_statistics(n_classes)
+    n_larger = len(null) - int(np.searchsorted(null, statistic, side="left"))
+    return (n_larger + 1) / (len(null) + 1)

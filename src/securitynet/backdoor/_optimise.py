@@ -1,0 +1,186 @@
+"""Trigger inversion for all classes at once: classes are folded into the batch axis."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from securitynet.models.engine import as_logits
+
+PATIENCE = 5
+RISE = 2.0
+FALL = 2.0**1.5
+STOP_PATIENCE = 25
+STOP_SHARE = 0.99  # a smaller norm counts as progress only if it is smaller by 1%
+RUNNING = 3
+LEARNING_RATE = 0.1
+BETAS = (0.5, 0.9)
+MAX_PIXELS = 2**20  # of one pass; more classes than fit go through in parts
+
+
+@dataclass(frozen=True)
+class Search:
+    """How to search.
+
+    Attributes:
+        n_steps: Steps of the optimiser, each with fresh images and one check a class.
+        batch_size: Images a class and step.
+        lambda_start: First positive weight of the mask norm.
+        threshold: Attack success rate that a trigger must reach.
+        use_bf16: Whether to compute in bf16 under autocast.
+    """
+
+    n_steps: int
+    batch_size: int
+    lambda_start: float
+    threshold: float
+    use_bf16: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The smallest working trigger a class.
+
+    Attributes:
+        masks: ``[K, 1, H, W]`` in [0, 1].
+        patterns: ``[K, C, H, W]`` in [0, 1].
+        norms: Mask L1 norms, ``[K]``; H x W where no step reached the threshold.
+        is_reached: Whether some step reached the threshold, bool ``[K]``.
+        weights: Last lambda of each class, ``[K]``.
+        n_queries: Images put through the model, forward and backward.
+    """
+
+    masks: Tensor
+    patterns: Tensor
+    norms: NDArray[np.float64]
+    is_reached: NDArray[np.bool_]
+    weights: NDArray[np.float64]
+    n_queries: int
+
+
+@dataclass(eq=False)
+class LambdaSchedule:
+    """The weight of the mask norm, each class on its own (Wang et al., S&P 2019, section IV-B).
+
+    It starts at 0, becomes ``start`` once ``PATIENCE`` checks in a row succeeded, then doubles
+    after each further ``PATIENCE`` successes in a row and falls by 2^1.5 after as many failures.
+
+    Args:
+        n_classes: K.
+        start: First positive weight.
+    """
+
+    n_classes: int
+    start: float
+    value: NDArray[np.float64] = field(init=False)
+    has_risen: NDArray[np.bool_] = field(init=False)
+    has_fallen: NDArray[np.bool_] = field(init=False)
+    _streak: NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Start every class at 0, with no streak."""
+        self.value = np.zeros(self.n_classes)
+        self.has_risen = np.zeros(self.n_classes, dtype=np.bool_)
+        self.has_fallen = np.zeros(self.n_classes, dtype=np.bool_)
+        self._streak = np.zeros(self.n_classes, dtype=np.int64)  # negative: failures in a row
+
+    def update(self, is_success: NDArray[np.bool_]) -> None:
+        """Take one check a class, bool ``[K]``."""
+        longer = np.where(is_success, np.maximum(self._streak, 0) + 1, np.minimum(self._streak, 0) - 1)
+        rises, falls = longer >= PATIENCE, longer <= -PATIENCE
+        is_on = self.value > 0
+        self.has_risen |= rises & is_on
+        self.has_fallen |= falls & is_on
+        raised = np.where(is_on, self.value * RISE, self.start)
+        self.value = np.where(rises, raised, np.where(falls, self.value / FALL, self.value))
+        self._streak = np.where(rises | falls, 0, longer)
+
+
+class _Best:
+    """The smallest working mask so far, and which classes may stop."""
+
+    def __init__(self, masks: Tensor, patterns: Tensor) -> None:
+        n_classes = len(masks)
+        self.masks, self.patterns = masks.clone(), patterns.clone()
+        self.norms = np.full(n_classes, float(masks[0].numel()))
+        self.is_reached = np.zeros(n_classes, dtype=np.bool_)
+        self._mark = self.norms.copy()
+        self._n_stale = np.zeros(n_classes, dtype=np.int64)
+
+    def update(self, masks: Tensor, patterns: Tensor, is_success: NDArray[np.bool_]) -> None:
+        norms = masks.sum((1, 2, 3)).double().cpu().numpy()
+        is_better = is_success & (norms < self.norms)
+        rows = torch.from_numpy(is_better).to(masks.device)
+        self.masks[rows], self.patterns[rows] = masks[rows], patterns[rows]
+        self.norms = np.where(is_better, norms, self.norms)
+        self.is_reached |= is_success
+        has_progress = self.norms < STOP_SHARE * self._mark
+        self._mark = np.where(has_progress, self.norms, self._mark)
+        self._n_stale = np.where(has_progress, 0, self._n_stale + 1)
+
+    def stopped(self, schedule: LambdaSchedule) -> NDArray[np.bool_]:
+        """Return the classes whose lambda has gone both ways and whose mask shrinks no more."""
+        has_swung = schedule.has_risen & schedule.has_fallen
+        return has_swung & self.is_reached & (self._n_stale >= STOP_PATIENCE)
+
+
+def find_triggers(
+    module: nn.Module,
+    pixels: Tensor,
+    labels: NDArray[np.int64],
+    n_classes: int,
+    search: Search,
+    seed: int,
+    progress: Callable[[float], None],
+) -> Found:
+    """Find, for every class, a small patch that turns images of other classes to it.
+
+    Minimises CE(f((1 - m) x + m p), k) + lambda_k |m_k|_1 (Wang et al., S&P 2019, equations 2
+    and 3) by Adam for all classes k at once. Mask and pattern are tanh-bounded.
+
+    Args:
+        module: Frozen; maps pixels ``[n, C, H, W]`` in [0, 1] to logits.
+        pixels: Clean images, ``[n, C, H, W]``, on the module's device.
+        labels: Their true labels, int64 ``[n]``.
+        n_classes: K.
+        search: How to search.
+        seed: Seed of start and of image order.
+        progress: Told the share done.
+    """
+    rng = np.random.default_rng(seed)
+    shape = (n_classes, 1 + pixels.shape[1], *pixels.shape[2:])
+    start = torch.from_numpy(rng.uniform(-1, 1, shape).astype(np.float32))
+    raw = start.to(pixels.device).requires_grad_()
+    optimiser = torch.optim.Adam([raw], lr=LEARNING_RATE, betas=BETAS)
+    schedule, best = LambdaSchedule(n_classes, search.lambda_start), _Best(*_bounded(raw.detach()))
+    draws = _Draws(labels, n_classes, search.batch_size, rng)
+    recent: deque[NDArray[np.float64]] = deque(maxlen=RUNNING)
+    active, n_queries = np.arange(n_classes), 0
+    for step in range(search.n_steps):
+        optimiser.zero_grad()
+        success = np.ones(n_classes)
+        for part in _parts(active, search.batch_size * pixels[0, 0].numel()):
+            images = pixels[torch.from_numpy(draws.next(part)).to(pixels.device)]
+            success[part] = _backward(module, raw, images, part, schedule.value, search)
+        n_queries += len(active) * search.batch_size
+        recent.append(success)
+        is_success = np.mean(recent, axis=0) >= search.threshold
+        frozen = np.isin(np.arange(n_classes), active, invert=True)
+        is_success &= ~frozen
+        best.update(*_bounded(raw.detach()), is_success)
+        schedule.update(is_success)
+        optimiser.step()
+        progress((step + 1) / search.n_steps)
+        active = np.flatnonzero(~best.stopped(schedule))
+        if not len(active):
+            break
+    return Found(
+        best.masks, best.patterns, best.norms, best.is_reached, schedule.value, n_queries
+    )

@@ -1,0 +1,56 @@
+"""Checksums of files, and the search for a file by its checksum."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from securitynet.errors import UsageError
+from securitynet.files.folders import mirror_folders
+
+ALGORITHMS = {"sha256": "sha256", "sha256-prefix": "sha256", "sha1": "sha1", "md5": "md5"}
+
+
+def digest(path: Path, algorithm: str = "sha256") -> str:
+    """Return the hex digest of a file.
+
+    Raises:
+        UsageError: If the algorithm is unknown.
+    """
+    if algorithm not in ALGORITHMS:
+        raise UsageError(
+            f"unknown checksum algorithm {algorithm!r}", hint=f"one of {', '.join(ALGORITHMS)}"
+        )
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, ALGORITHMS[algorithm]).hexdigest()
+
+
+def matches(path: Path, checksum: str, algorithm: str) -> bool:
+    """Return whether a file has this checksum; a prefix must have at least 8 digits."""
+    found = digest(path, algorithm)
+    if algorithm == "sha256-prefix":
+        return len(checksum) >= 8 and found.startswith(checksum.lower())
+    return found == checksum.lower()
+
+
+def find_in_mirrors(checksum: str, algorithm: str, n_bytes: int | None) -> Path | None:
+    """Search the folders of ``SECURITYNET_MIRROR`` for a file with this checksum.
+
+    Args:
+        checksum: Hex digest.
+        algorithm: One of ``ALGORITHMS``.
+        n_bytes: File size, if known; other files are not even read.
+    """
+    for path in _mirrored_files():
+        if n_bytes is not None and path.stat().st_size != n_bytes:
+            continue
+        if matches(path, checksum, algorithm):
+            return path
+    return None
+
+
+def _mirrored_files() -> Iterator[Path]:
+    for folder in mirror_folders():
+        if folder.is_dir():
+            yield from (path for path in sorted(folder.rglob("*")) if path.is_file())

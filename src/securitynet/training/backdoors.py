@@ -1,0 +1,178 @@
+"""Triggers and poisoning: how the backdoors of self-trained models are planted. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securitynet.errors import UsageError
+
+Pixels = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+KINDS = ("badnets", "blend")
+PATTERNS = ("white", "checker")
+POSITIONS = ("bottom-right", "bottom-left", "top-right", "top-left", "centre")
+_SMALL_SIDE = 16  # below this a 3x3 patch would hide what the image shows
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """A fixed change of an image that a backdoored model takes for its target class.
+
+    ``badnets``: a square patch (Gu et al., arXiv 1708.06733, section 4). ``blend``: uniform noise
+    mixed into the whole image (Chen et al., arXiv 1712.05526, section 4.2).
+
+    Attributes:
+        kind: ``badnets`` or ``blend``.
+        target: The class that triggered images are taken for.
+        pattern: badnets: ``white``, or ``checker`` of white and black pixels.
+        size: badnets: side of the patch in pixels; 0 = 3, or 2 for images below 16 pixels.
+        position: badnets: a corner, or ``centre``.
+        margin: badnets: pixels between the patch and the corner.
+        ratio: blend: share of the noise in the mixture, above 0 and at most 1.
+        noise_seed: blend: seed of the noise.
+
+    Raises:
+        UsageError: If an attribute cannot mean anything.
+    """
+
+    kind: str = "badnets"
+    target: int = 0
+    pattern: str = "white"
+    size: int = 0
+    position: str = "bottom-right"
+    margin: int = 0
+    ratio: float = 0.15
+    noise_seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every attribute: manifests come from files."""
+        for name, known in (("kind", KINDS), ("pattern", PATTERNS), ("position", POSITIONS)):
+            if getattr(self, name) not in known:
+                raise _malformed(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}")
+        for name in ("target", "size", "margin", "noise_seed"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise _malformed(f"{name} must be a whole number from 0, not {value!r}")
+        if not isinstance(self.ratio, int | float) or not 0 < self.ratio <= 1:
+            raise _malformed(f"ratio must be above 0 and at most 1, not {self.ratio!r}")
+
+    def apply(self, pixels: Pixels) -> Pixels:
+        """Return triggered copies.
+
+        Args:
+            pixels: uint8 ``[n, H, W, C]``; left as they are.
+
+        Returns:
+            uint8 ``[n, H, W, C]``.
+
+        Raises:
+            UsageError: If the patch does not fit into the images.
+        """
+        if self.kind == "blend":
+            return self._blend(pixels)
+        triggered = pixels.copy()
+        rows, columns = self.box(pixels.shape[1], pixels.shape[2])
+        triggered[:, rows, columns] = self._patch(rows.stop - rows.start)[:, :, None]
+        return triggered
+
+    def box(self, height: int, width: int) -> tuple[slice, slice]:
+        """Return rows and columns of the patch in images of this size.
+
+        Raises:
+            UsageError: If the patch does not fit.
+        """
+        side = self.size or (2 if min(height, width) < _SMALL_SIDE else 3)
+        if side + self.margin > min(height, width):
+            raise UsageError(
+                f"a patch of {side} with margin {self.margin} does not fit into "
+                f"{height}x{width} pixels",
+                where="trigger",
+                hint="lower size or margin",
+            )
+        low, bottom, right = self.margin, height - side - self.margin, width - side - self.margin
+        corners = {
+            "bottom-right": (bottom, right),
+            "bottom-left": (bottom, low),
+            "top-right": (low, right),
+            "top-left": (low, low),
+            "centre": ((height - side) // 2, (width - side) // 2),
+        }
+        top, left = corners[self.position]
+        return slice(top, top + side), slice(left, left + side)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Trigger:
+        """Rebuild a trigger from its JSON.
+
+        Raises:
+            UsageError: If an attribute is unknown or malformed.
+        """
+        if not isinstance(record, Mapping):
+            raise _malformed("it must be a JSON object")
+        unknown = set(record) - {known.name for known in fields(cls)}
+        if unknown:
+            raise _malformed(f"unknown attribute {', '.join(sorted(map(str, unknown)))}")
+        return cls(**record)
+
+    def _patch(self, side: int) -> Pixels:
+        if self.pattern == "white":
+            return np.full((side, side), 255, dtype=np.uint8)
+        is_white = np.indices((side, side)).sum(0) % 2 == 0
+        return np.where(is_white, 255, 0).astype(np.uint8)
+
+    def _blend(self, pixels: Pixels) -> Pixels:
+        rng = np.random.default_rng(self.noise_seed)
+        noise = rng.integers(0, 256, size=pixels.shape[1:], dtype=np.uint8)
+        mixed = (1 - self.ratio) * pixels.astype(np.float32) + np.float32(self.ratio) * noise
+        return np.rint(mixed).astype(np.uint8)
+
+
+def poison(
+    pixels: Pixels, labels: Labels, trigger: Trigger, rate: float, seed: int
+) -> tuple[Pixels, Labels, NDArray[np.bool_]]:
+    """Plant an all-to-one backdoor: triggered images of other classes get the target label.
+
+    Args:
+        pixels: uint8 ``[n, H, W, C]``; left as they are.
+        labels: int64 ``[n]``; left as they are.
+        trigger: What to plant.
+        rate: Share of all images to poison, above 0 and below 1. Images of the target class are
+            never drawn, for their label could not change.
+        seed: Seed of the draw.
+
+    Returns:
+        Poisoned copies of pixels and labels in the same order, and which were poisoned, bool
+        ``[n]``.
+
+    Raises:
+        UsageError: If the rate is out of range, or asks for more or fewer images than there are.
+    """
+    if not 0 < rate < 1:
+        raise _malformed(f"the poison rate must be between 0 and 1, not {rate:g}")
+    candidates = np.flatnonzero(labels != trigger.target)
+    n_poisoned = round(rate * len(labels))
+    if not 0 < n_poisoned <= len(candidates):
+        raise _malformed(
+            f"rate {rate:g} asks for {n_poisoned} of {len(candidates)} images of other classes"
+        )
+    chosen = np.random.default_rng(seed).choice(candidates, n_poisoned, replace=False)
+    is_poisoned = np.zeros(len(labels), dtype=np.bool_)
+    is_poisoned[chosen] = True
+    poisoned, new_labels = pixels.copy(), labels.copy()
+    poisoned[is_poisoned] = trigger.apply(pixels[is_poisoned])
+    new_labels[is_poisoned] = trigger.target
+    return poisoned, new_labels, is_poisoned
+
+
+def _malformed(what: str) -> UsageError:
+    return UsageError(what, where="trigger", hint=f"kinds: {', '.join(KINDS)}")

@@ -1,0 +1,64 @@
+"""Strict loading: every tensor of the file fits the architecture, or all problems are listed."""
+
+from __future__ import annotations
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from securitynet.errors import IntegrityError
+from securitynet.files.digest import digest
+from securitynet.weights.door import Opened
+
+SHOWN = 3
+
+
+def load_into(module: nn.Module, opened: Opened, *, where: str) -> None:
+    """Load a checkpoint into a module, in place.
+
+    Args:
+        module: The architecture.
+        opened: What came through the door.
+        where: Named in errors.
+
+    Raises:
+        IntegrityError: Listing every name, shape, type or value that does not fit.
+    """
+    if digest(opened.path) != opened.converted_sha256:
+        raise IntegrityError(
+            "the cached weights are damaged", where=opened.path, hint="delete this file"
+        )
+    try:
+        tensors = load_file(opened.path)
+    except (SafetensorError, OSError) as error:
+        raise IntegrityError(f"cannot be read: {error}", where=opened.path) from None
+    problems = check(module.state_dict(), tensors)
+    if problems:
+        more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        raise IntegrityError(
+            f"the checkpoint does not fit the architecture: {'; '.join(problems[:SHOWN])}{more}",
+            where=where,
+            hint="correct the architecture in the card",
+        )
+    module.load_state_dict(tensors, strict=False)  # only absent batch counters are left out
+
+
+def check(wanted: dict[str, Tensor], tensors: dict[str, Tensor]) -> list[str]:
+    """Return every difference between an architecture's state and a checkpoint's tensors."""
+    counters = {name for name in wanted if name.endswith("num_batches_tracked")}
+    problems = [f"{name} is missing" for name in wanted if name not in {*tensors, *counters}]
+    problems += [f"{name} is not part of it" for name in tensors if name not in wanted]
+    for name in wanted.keys() & tensors.keys():
+        problems += _compare(name, wanted[name], tensors[name])
+    return problems
+
+
+def _compare(name: str, wanted: Tensor, found: Tensor) -> list[str]:
+    if wanted.shape != found.shape:
+        return [f"{name} has shape {list(found.shape)} instead of {list(wanted.shape)}"]
+    if wanted.is_floating_point() != found.is_floating_point():
+        return [f"{name} has type {found.dtype} instead of {wanted.dtype}"]
+    if found.is_floating_point() and not bool(torch.isfinite(found).all()):
+        return [f"{name} holds values that are not finite"]
+    return []
