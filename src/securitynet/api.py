@@ -127,7 +127,7 @@ def results(*filters: str, store: str | Path | None = None) -> pd.DataFrame:
         store: Folder of the store.
     """
     from securitynet.reports.export import to_frame
-        from securitynet.runs.store import Store, sort_records
+    from securitynet.runs.store import Store, sort_records
 
     rows = [record.to_json() for record in Store(store_folder(store)).records()]
     kept = [Evaluation.from_json(row) for row in select(rows, filters)]

@@ -225,7 +225,8 @@ def method(
 
     def register(config: _Config) -> _Config:
         parameters = getattr(config, "__dataclass_params__", None)
-        if parameters is None or not (parameters.frozen and parameters.kw_only):
+        is_keyword = parameters and all(item.kw_only for item in dataclasses.fields(config))
+        if parameters is None or not (parameters.frozen and is_keyword):
             raise ValueError(f"{name}: a method is a frozen, keyword-only dataclass")
         if name.split(".", 1)[0] not in FAMILIES.values():
             raise ValueError(f"{name}: the family must be one of {', '.join(FAMILIES.values())}")

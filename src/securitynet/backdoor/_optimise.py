@@ -19,7 +19,7 @@ RISE = 2.0
 FALL = 2.0**1.5
 STOP_PATIENCE = 25
 STOP_SHARE = 0.99  # a smaller norm counts as progress only if it is smaller by 1%
-RUNNING = 3
+RUNNING = 48  # images a class behind the running attack success rate
 LEARNING_RATE = 0.1
 BETAS = (0.5, 0.9)
 MAX_PIXELS = 2**20  # of one pass; more classes than fit go through in parts
@@ -93,7 +93,9 @@ class LambdaSchedule:
 
     def update(self, is_success: NDArray[np.bool_]) -> None:
         """Take one check a class, bool ``[K]``."""
-        longer = np.where(is_success, np.maximum(self._streak, 0) + 1, np.minimum(self._streak, 0) - 1)
+        longer = np.where(
+            is_success, np.maximum(self._streak, 0) + 1, np.minimum(self._streak, 0) - 1
+        )
         rises, falls = longer >= PATIENCE, longer <= -PATIENCE
         is_on = self.value > 0
         self.has_risen |= rises & is_on
@@ -137,7 +139,7 @@ def find_triggers(
     labels: NDArray[np.int64],
     n_classes: int,
     search: Search,
-    seed: int,
+    seed: int | tuple[int, ...],
     progress: Callable[[float], None],
 ) -> Found:
     """Find, for every class, a small patch that turns images of other classes to it.
@@ -161,7 +163,7 @@ def find_triggers(
     optimiser = torch.optim.Adam([raw], lr=LEARNING_RATE, betas=BETAS)
     schedule, best = LambdaSchedule(n_classes, search.lambda_start), _Best(*_bounded(raw.detach()))
     draws = _Draws(labels, n_classes, search.batch_size, rng)
-    recent: deque[NDArray[np.float64]] = deque(maxlen=RUNNING)
+    recent: deque[NDArray[np.float64]] = deque(maxlen=-(-RUNNING // search.batch_size))
     active, n_queries = np.arange(n_classes), 0
     for step in range(search.n_steps):
         optimiser.zero_grad()
@@ -181,6 +183,61 @@ def find_triggers(
         active = np.flatnonzero(~best.stopped(schedule))
         if not len(active):
             break
-    return Found(
-        best.masks, best.patterns, best.norms, best.is_reached, schedule.value, n_queries
-    )
+    return Found(best.masks, best.patterns, best.norms, best.is_reached, schedule.value, n_queries)
+
+
+def _bounded(raw: Tensor) -> tuple[Tensor, Tensor]:
+    """Map free numbers ``[K, 1 + C, H, W]`` to masks and patterns in [0, 1] by tanh."""
+    both = torch.tanh(raw) / 2 + 0.5
+    return both[:, :1], both[:, 1:]
+
+
+def _backward(
+    module: nn.Module,
+    raw: Tensor,
+    images: Tensor,
+    part: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    search: Search,
+) -> NDArray[np.float64]:
+    """Add the gradients of some classes; return the attack success of their triggers.
+
+    The loss is summed over classes, so every class has the gradient it would have on its own.
+    """
+    rows = torch.from_numpy(part).to(raw.device)
+    masks, patterns = _bounded(raw[rows])
+    n_classes, size = len(part), search.batch_size
+    shape = (n_classes, size, *images.shape[1:])
+    stamped = (1 - masks[:, None]) * images.reshape(shape) + (masks * patterns)[:, None]
+    batch = stamped.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    goals = rows.repeat_interleave(size)
+    with torch.autocast(raw.device.type, dtype=torch.bfloat16, enabled=search.use_bf16):
+        logits = as_logits(module(batch)).float()
+    hit = (logits.argmax(1) == goals).float().reshape(n_classes, size).mean(1)
+    loss = functional.cross_entropy(logits, goals, reduction="sum") / size
+    weight = torch.from_numpy(weights[part]).to(raw.device, torch.float32)
+    loss = loss + (weight * masks.sum((1, 2, 3))).sum()
+    loss.backward()  # type: ignore[no-untyped-call]
+    return np.asarray(hit.double().cpu().numpy())
+
+
+def _parts(active: NDArray[np.int64], pixels_a_class: int) -> Iterator[NDArray[np.int64]]:
+    """Cut the active classes into parts that fit into one pass."""
+    size = max(1, MAX_PIXELS // max(pixels_a_class, 1))
+    for start in range(0, len(active), size):
+        yield active[start : start + size]
+
+
+class _Draws:
+    """Draws images for classes: for each class only images of other classes."""
+
+    def __init__(
+        self, labels: NDArray[np.int64], n_classes: int, size: int, rng: np.random.Generator
+    ) -> None:
+        self._pools = [np.flatnonzero(labels != k) for k in range(n_classes)]
+        self._size, self._rng = size, rng
+
+    def next(self, part: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return ``size`` positions for each class of the part, in order."""
+        drawn = [self._rng.choice(self._pools[k], self._size) for k in part]
+        return np.concatenate(drawn)

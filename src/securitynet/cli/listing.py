@@ -114,7 +114,7 @@ def method_rows() -> list[dict[str, Any]]:
 
 def _result_rows(store: Any) -> list[dict[str, Any]]:
     from securitynet.api import store_folder
-        from securitynet.runs.store import Store, sort_records
+    from securitynet.runs.store import Store, sort_records
 
     rows = [record.to_json() for record in sort_records(Store(store_folder(store)).records())]
     for row in rows:

@@ -157,7 +157,7 @@ def status(
     quiet: QuietOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
-    """Say what is done, failed, refused and left of the runs of this store, and how long it takes."""
+    """Say what is done, failed, refused and left of this store's runs, and the time left."""
     from securitynet.runs.store import Store
 
     set_verbosity(quiet, verbose)

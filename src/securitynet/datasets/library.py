@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from securitynet.datasets.decode import as_dataset, load_decoded
+from securitynet.datasets.decoded import as_dataset, load_decoded
 from securitynet.datasets.images import Dataset
-from securitynet.datasets.sources import SPLITS, find_source
-from securitynet.errors import ResourceError, SecurityNetError, unknown_id
+from securitynet.errors import ResourceError, SecurityNetError, UsageError, unknown_id
 from securitynet.files.folders import cache_folder, data_folders
 
 Progress = Callable[[float, str], None]
+SPLITS = ("train", "test")
 HUB = "https://huggingface.co/datasets"
+DIGITS_URL = "https://archive.ics.uci.edu/dataset/80"
 DIGITS_TRAIN = 597
 CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -43,6 +44,7 @@ class DatasetInfo:
         source: Hugging Face repository, or the package that carries it.
         files: Parquet file of each split in the repository.
         is_lossless: Whether the published images are lossless.
+        is_gated: Whether its owner asks for consent before a download.
     """
 
     name: str
@@ -57,6 +59,23 @@ class DatasetInfo:
     source: str
     files: dict[str, str] | None = None
     is_lossless: bool = True
+    is_gated: bool = False
+
+    @property
+    def url(self) -> str:
+        """Where a person reads about it."""
+        is_packaged = self.files is None
+        return DIGITS_URL if is_packaged else f"{HUB}/{self.source}"
+
+    @property
+    def how_to_get(self) -> str:
+        """What to do to have it on this machine."""
+        if self.files is None:
+            return f"comes with {self.source}"
+        return (
+            f"put train.parquet and test.parquet of the Hugging Face data set {self.source} "
+            f"into FOLDER/{self.name} and set SECURITYNET_DATA=FOLDER"
+        )
 
 
 def _shards(folder: str) -> dict[str, str]:
@@ -83,11 +102,19 @@ DATASETS = {
 """The named data sets."""
 
 
-def load_dataset(name: str, *, progress: Progress | None = None) -> Dataset:
+def load_dataset(
+    name: str, *, num_classes: int | None = None, progress: Progress | None = None
+) -> Dataset:
     """Return a data set by name or folder; decoded once, then memory-mapped.
 
+    A name is looked for as ``FOLDER/NAME`` in the folders of ``SECURITYNET_DATA``, then in the
+    cache, then downloaded if it is in `DATASETS`. A folder is given as a path, ``./cifar10``
+    rather than ``cifar10`` where the two could be confused.
+
     Args:
-        name: ``digits``, ``cifar10``, ``mnist``, or a folder of images or parquet files.
+        name: ``digits``, ``cifar10``, ``mnist``, the name of another folder in
+            ``SECURITYNET_DATA``, or a folder of images or parquet files.
+        num_classes: Refuse a data set with another number of classes.
         progress: Told the share done and a few words.
 
     Raises:
@@ -95,37 +122,73 @@ def load_dataset(name: str, *, progress: Progress | None = None) -> Dataset:
         ResourceError: If a known data set is not on this machine and cannot be downloaded.
         IntegrityError: If images cannot be read.
     """
+    dataset = _load(name, progress or _silent)
+    if num_classes is not None and dataset.num_classes != num_classes:
+        raise UsageError(
+            f"{dataset.num_classes} classes, not {num_classes}",
+            where=name,
+            hint="choose the data set that the model was made for",
+        )
+    return dataset
+
+
+def _load(name: str, progress: Progress) -> Dataset:
     if name == "digits":
         return _digits()
     cache = cache_folder() / "datasets"
     if name in DATASETS:
         info = DATASETS[name]
-        folder = _find(info) or _download(info, progress)
-        dataset = load_decoded(find_source(folder), name, cache, progress)
-        return _named(dataset, info)
-    if os.sep in name or Path(name).is_dir():
-        return load_decoded(find_source(Path(name)), name, cache, progress)
+        folder = _find(name) or _download(info, progress)
+        return _named(load_decoded(folder, name, cache, progress, expected=info.classes), info)
+    is_path = os.sep in name or name in {"", ".", ".."}
+    if found := None if is_path else _find(name):
+        return load_decoded(found, name, cache, progress)
+    if name and Path(name).is_dir():
+        return load_decoded(Path(name), name, cache, progress)
+    if is_path:
+        what = "not a folder" if name and Path(name).exists() else "no such data folder"
+        raise UsageError(what, where=name or "''", hint="give a folder or a name")
     raise unknown_id("data set", name, DATASETS, listing="securitynet list datasets")
+
+
+def _silent(share: float, what: str) -> None:
+    """Report progress to nobody."""
 
 
 def dataset_rows() -> list[dict[str, Any]]:
     """Return one JSON object a named data set, with what is available on this machine."""
-    rows = []
-    for info in DATASETS.values():
-        row = asdict(info)
-        row["classes"] = list(info.classes)
-        is_here = info.source == "scikit-learn" or _find(info) is not None
-        rows.append({**row, "num_classes": len(info.classes), "is_available": is_here})
-    return rows
+    return [
+        {
+            **asdict(info),
+            "classes": list(info.classes),
+            "num_classes": len(info.classes),
+            "url": info.url,
+            "how_to_get": info.how_to_get,
+            "is_available": info.files is None or _find(info.name) is not None,
+        }
+        for info in DATASETS.values()
+    ]
 
 
-def _find(info: DatasetInfo) -> Path | None:
+def _find(name: str) -> Path | None:
     for base in data_folders():
-        folder = base / info.name
-        is_partial = base == cache_folder() / "data" and not (folder / "test.parquet").is_file()
-        if folder.is_dir() and not is_partial:  # an interrupted download is taken up again
+        folder = base / name
+        if base == cache_folder() / "data" and name in DATASETS:
+            # An interrupted download is taken up again.
+            is_here = all((folder / f"{split}.parquet").is_file() for split in SPLITS)
+        else:
+            is_here = folder.is_dir() and _has_content(folder)
+        if is_here:
             return folder
     return None
+
+
+def _has_content(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return any(entries)
+    except OSError:
+        return True  # there, but closed to us: what loads it will say so
 
 
 def _named(dataset: Dataset, info: DatasetInfo) -> Dataset:
@@ -138,23 +201,20 @@ def _named(dataset: Dataset, info: DatasetInfo) -> Dataset:
     return replace(dataset, classes=info.classes if fits else dataset.classes, notes=tuple(notes))
 
 
-def _download(info: DatasetInfo, progress: Progress | None) -> Path:
+def _download(info: DatasetInfo, progress: Progress) -> Path:
+    """Fetch both splits from the hub, or from ``SECURITYNET_HUB`` in its place."""
     from securitynet.files.download import download
 
     folder = cache_folder() / "data" / info.name
-    hub = os.environ.get("SECURITYNET_HUB", HUB)
+    hub = os.environ.get("SECURITYNET_HUB", HUB).rstrip("/")
     try:
-        for i, (split, file) in enumerate((info.files or {}).items()):
-            if progress is not None:
-                progress(i / 2, f"downloading {info.name} {split}")
-            if (folder / f"{split}.parquet").is_file():
-                continue
-            download(f"{hub}/{info.source}/resolve/main/{file}", folder / f"{split}.parquet")
+        for split, file in (info.files or {}).items():
+            if not (folder / f"{split}.parquet").is_file():
+                url = f"{hub}/{info.source}/resolve/main/{file}"
+                download(url, folder / f"{split}.parquet", progress=progress)
     except SecurityNetError as error:
         raise ResourceError(
-            f"data set {info.name} is not on this machine ({error.what})",
-            hint=f"put train.parquet and test.parquet of the Hugging Face data set {info.source} "
-            f"into FOLDER/{info.name} and set SECURITYNET_DATA=FOLDER",
+            f"data set {info.name} is not on this machine ({error.what})", hint=info.how_to_get
         ) from error
     return folder
 

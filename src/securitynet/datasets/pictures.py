@@ -29,6 +29,7 @@ Encoded = bytes | Path | None
 Size = tuple[int, int]
 
 MAX_PIXELS = 64_000_000
+MAX_FILE_BYTES = 512 * 2**20
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"}
 )
@@ -107,6 +108,8 @@ def _content(encoded: Encoded) -> bytes | None:
     if not isinstance(encoded, Path):
         return encoded
     try:
+        if encoded.stat().st_size > MAX_FILE_BYTES:
+            raise UnreadableImageError(f"more than {MAX_FILE_BYTES // 2**20} MiB")
         return encoded.read_bytes()
     except OSError as error:
         raise UnreadableImageError(f"cannot be read: {error.strerror}") from error

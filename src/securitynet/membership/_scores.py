@@ -1,4 +1,12 @@
-"""The score formulas, in log space and float64. Ties matter at 0.1% FPR."""
+"""The score formulas, in log space and float64. Ties matter at 0.1% FPR.
+
+``log_p`` is float64 ``[n, K]``, natural log of the posteriors; ``labels`` int64 ``[n]``.
+
+A softmax gives log p of a confident sample as -log(1 + e) with e the odds of the rest; from e =
+1e-16 on that is 0, and overfitted networks put a large share of their samples there. The odds of
+the rest are still exact in the *other* classes' log posteriors, so :func:`sharpen` takes the
+largest log posterior of a row from them.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +32,41 @@ def others(log_p: Floats, labels: Labels) -> Floats:
         return np.asarray((top + np.log(np.exp(rest - top).sum(1, keepdims=True)))[:, 0])
 
 
+def sharpen(log_p: Floats) -> Floats:
+    """Return ``log_p`` with log p > log 1/2 replaced by log1p(-sum of the others), ``[n, K]``."""
+    sharp = np.array(log_p, dtype=np.float64)
+    rows = np.flatnonzero(sharp.max(1) > -np.log(2))
+    top = sharp[rows].argmax(1)
+    sharp[rows, top] = np.log1p(-np.exp(np.minimum(others(sharp[rows], top), -np.log(2))))
+    return sharp
+
+
+def log_likelihood(log_p: Floats, labels: Labels) -> Floats:
+    """Return log p_y with all digits near p_y = 1, float64 ``[n]``, at most 0."""
+    return true_class(sharpen(log_p), labels)
+
+
+def confidence(log_p: Floats, labels: Labels) -> Floats:
+    """Return p_y - 1, float64 ``[n]``: the order of p_y, with the digits that p_y = 1 loses."""
+    return np.expm1(log_likelihood(log_p, labels))
+
+
+def scaled_logit(log_p: Floats, labels: Labels) -> Floats:
+    """Return log p_y - log(1 - p_y) = z_y - logsumexp_{i != y} z_i, float64 ``[n]``."""
+    return log_likelihood(log_p, labels) - others(log_p, labels)
+
+
 def neg_entropy(log_p: Floats) -> Floats:
-    """Return sum_i p_i log p_i, float64 ``[n]``; 0 log 0 = 0."""
-    p = np.exp(log_p)
-    return np.asarray(np.where(p > 0, p * np.where(p > 0, log_p, 0.0), 0.0).sum(1))
+    """Return sum_i p_i log p_i over the classes, float64 ``[n]``; 0 log 0 = 0."""
+    sharp = sharpen(log_p)
+    p = np.exp(sharp)
+    return np.asarray((p * np.where(p > 0, sharp, 0.0)).sum(1))
 
 
 def neg_modified_entropy(log_p: Floats, labels: Labels) -> Floats:
     """Return (1 - p_y) log p_y + sum_{i != y} p_i log(1 - p_i), float64 ``[n]``.
 
-    Source: Song & Mittal, USENIX Security 2021, equation 8 (negated: higher = member).
+    Source: Song & Mittal, USENIX Security 2021, arXiv 2003.10595 (negated: higher = member).
     """
     rows = np.arange(len(labels))
     p = np.exp(log_p)
@@ -43,11 +76,15 @@ def neg_modified_entropy(log_p: Floats, labels: Labels) -> Floats:
     rest[large, classes] = others(log_p[large], classes)
     terms = p * np.maximum(rest, -1e300)
     terms[rows, labels] = 0.0
-    return np.asarray(np.exp(others(log_p, labels)) * true_class(log_p, labels) + terms.sum(1))
+    return np.exp(others(log_p, labels)) * log_likelihood(log_p, labels) + terms.sum(1)
 
 
 def class_ranks(scores: Floats, labels: Labels) -> Floats:
-    """Return each score's mid-rank within its class, in (0, 1); needs no membership knowledge."""
+    """Return each score's mid-rank within its class, in (0, 1), float64 ``[n]``.
+
+    Ranks are among all audited samples of the class, members and non-members alike, so they need
+    no knowledge of membership; the audit has as many of one as of the other in every class.
+    """
     ranks = np.empty(len(scores))
     for label in np.unique(labels):
         mine = np.flatnonzero(labels == label)

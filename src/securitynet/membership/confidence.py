@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from securitynet.evidence import MembershipEvidence
 from securitynet.membership import _scores
 from securitynet.registry import Access, method
@@ -28,10 +26,11 @@ if TYPE_CHECKING:
 class Confidence:
     """The posterior of the true class.
 
-    Score: p_y. Posteriors that round to 1 in float64 tie; ``mia.logit`` tells them apart.
+    Score: p_y - 1, which orders as p_y does but keeps the digits of posteriors that round to 1;
+    AUC and TPR are those of ``mia.loss``, a monotone transform of it.
     """
 
     def __call__(self, target: Target, data: AuditData, context: Context) -> MembershipEvidence:
         """Score ``data.audit``; higher = member."""
         log_p = target.log_scores(data.audit)
-        return MembershipEvidence(np.exp(_scores.true_class(log_p, data.audit.labels)))
+        return MembershipEvidence(_scores.confidence(log_p, data.audit.labels))

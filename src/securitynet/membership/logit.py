@@ -32,5 +32,4 @@ class Logit:
     def __call__(self, target: Target, data: AuditData, context: Context) -> MembershipEvidence:
         """Score ``data.audit``; higher = member."""
         log_p, labels = target.log_scores(data.audit), data.audit.labels
-        phi = _scores.true_class(log_p, labels) - _scores.others(log_p, labels)
-        return MembershipEvidence(phi)
+        return MembershipEvidence(_scores.scaled_logit(log_p, labels))

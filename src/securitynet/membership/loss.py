@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 class Loss:
     """The cross-entropy loss, negated.
 
-    Score: log p_y.
+    Score: log p_y, exact where p_y rounds to 1: overfitted samples do not tie at a loss of 0.
     """
 
     def __call__(self, target: Target, data: AuditData, context: Context) -> MembershipEvidence:
         """Score ``data.audit``; higher = member."""
         log_p = target.log_scores(data.audit)
-        return MembershipEvidence(_scores.true_class(log_p, data.audit.labels))
+        return MembershipEvidence(_scores.log_likelihood(log_p, data.audit.labels))

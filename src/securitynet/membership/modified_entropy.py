@@ -28,7 +28,8 @@ class ModifiedEntropy:
     """Modified entropy: entropy that knows the true label, negated.
 
     Score: (1 - p_y) log p_y + sum_{i != y} p_i log(1 - p_i). With ``per_class`` the score is its
-    mid-rank among the audited samples of its class, which stands for class-wise thresholds.
+    mid-rank among all audited samples of its class, which stands for the paper's class-wise
+    thresholds: it needs no membership, and every class has as many members as non-members.
     """
 
     per_class: bool = option(False, "Compare samples within their class only.")

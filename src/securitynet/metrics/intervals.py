@@ -1,8 +1,12 @@
-"""Intervals for shares."""
+"""Intervals for shares and for differences of shares. None has zero width at 0 or 1."""
 
 from __future__ import annotations
 
+import math
+
 from securitynet.records import Measure
+
+Z95 = 1.959963984540054
 
 
 def clopper_pearson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -29,3 +33,22 @@ def proportion(k: int, n: int) -> Measure:
         return Measure(None, n=0)
     low, high = clopper_pearson(int(k), n)
     return Measure(k / n, low, high, n)
+
+
+def difference(k: int, n: int, other_k: int, other_n: int) -> Measure:
+    """Return k / n - other_k / other_n of two independent groups, with its interval.
+
+    Each side's own Clopper-Pearson bounds are joined by squares, so that the interval keeps its
+    width where both shares are 0 or 1, and stays within [-1, 1]. ``n`` counts both groups.
+
+    Source: Newcombe, Statistics in Medicine 17 (1998), method 10, with exact single bounds.
+
+    Raises:
+        ValueError: If a group is empty or has more successes than trials.
+    """
+    (low, high), (other_low, other_high) = clopper_pearson(k, n), clopper_pearson(other_k, other_n)
+    first, second = k / n, other_k / other_n
+    value = first - second
+    below = math.hypot(first - low, other_high - second)
+    above = math.hypot(high - first, second - other_low)
+    return Measure(value, max(-1.0, value - below), min(1.0, value + above), n + other_n)

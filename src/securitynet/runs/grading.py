@@ -1,4 +1,4 @@
-"""The judge: turns a method's raw evidence into measures, nulls and flags. Methods never do this."""
+"""The judge: turns raw evidence into measures, nulls and flags. Methods never do this."""
 
 from __future__ import annotations
 

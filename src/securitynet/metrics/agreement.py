@@ -1,0 +1,91 @@
+"""Agreement of stolen copies with their target: means over seeds, corrected for the floor.
+
+Indicators are float64 ``[seeds, images]``: one row a copy, 1.0 where it is right (or agrees).
+
+Every half width joins two sources of error: the sampling of evaluation images, from the
+indicator averaged over seeds, and the spread over seeds:
+``sqrt((z SE_images)^2 + (t_{s-1} sd_seeds / sqrt(s))^2)``. Copies that share a target and
+evaluation images are not independent samples of images, so seeds never multiply n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securitynet.metrics.intervals import Z95, clopper_pearson
+from securitynet.records import Measure
+
+Floats = NDArray[np.float64]
+
+
+def mean_share(hits: Floats) -> Measure:
+    """Return the mean of an indicator ``[seeds, images]``; ``n`` = images; unknown without any.
+
+    Where every copy has the same 0 or 1 on every image both errors vanish; there the interval is
+    Clopper-Pearson's on the images.
+    """
+    n = hits.shape[1]
+    if n == 0:
+        return Measure(None, n=0)
+    value = float(hits.mean())
+    if value in (0.0, 1.0):
+        return Measure(value, *clopper_pearson(round(value * n), n), n)
+    width = _half_width(hits)
+    return Measure(value, max(0.0, value - width), min(1.0, value + width), n)
+
+
+def excess_share(agree: Floats, floor: Floats) -> Measure:
+    """Return (agreement - floor) / (1 - floor): 0 = as a copy that never asked, 1 = identical.
+
+    The interval is the delta method's, paired over images and seeds; there is no lower limit to
+    the range. Unknown where the floor is 1, for nothing is left to steal.
+
+    Args:
+        agree: Agreement of the copies with the target, ``[seeds, images]``.
+        floor: Agreement of their floors with the target, ``[seeds, images]``.
+    """
+    base, n = float(floor.mean()), agree.shape[1]
+    if base >= 1.0:
+        return Measure(None, n=n)
+    value = float((agree.mean() - base) / (1 - base))
+    if value == 1.0:
+        exact, _ = clopper_pearson(n, n)
+        return Measure(value, (exact - base) / (1 - base), 1.0, n)
+    # d value = (d agreement - (1 - value) d floor) / (1 - floor)
+    width = _half_width((agree - (1 - value) * floor) / (1 - base))
+    return Measure(value, value - width, min(1.0, value + width), n)
+
+
+def _half_width(values: Floats) -> float:
+    from scipy.stats import t
+
+    by_image, by_seed = values.mean(0), values.mean(1)
+    images = Z95 * _standard_error(by_image)
+    if len(by_seed) < 2:
+        return images
+    return float(np.hypot(images, t.ppf(0.975, len(by_seed) - 1) * _standard_error(by_seed)))
+
+
+def _standard_error(values: Floats) -> float:
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def area_log_budget(budgets: Sequence[int], shares: Sequence[float]) -> float | None:
+    """Return the mean share over the logarithm of the budget, by trapezoids.
+
+    The area is divided by the width of the log-budget axis, so that it is a share itself.
+
+    Args:
+        budgets: Rising query budgets, at least 1 each.
+        shares: The share at each budget.
+
+    Returns:
+        The area, or ``None`` for a single budget.
+    """
+    if len(budgets) < 2:
+        return None
+    steps, heights = np.diff(np.log(budgets)), np.asarray(shares, dtype=np.float64)
+    return float((steps * (heights[1:] + heights[:-1]) / 2).sum() / steps.sum())

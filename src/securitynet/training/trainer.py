@@ -1,0 +1,153 @@
+"""The one trainer: self-trained models, surrogates, references and injections all go through it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from securitynet.errors import UsageError
+from securitynet.models.engine import has_native_bf16
+
+Targets = NDArray[np.int64] | NDArray[np.float64] | NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train.
+
+    Attributes:
+        epochs: Passes over the data.
+        batch_size: Images a step; smaller data sets take smaller batches, to have enough steps.
+        lr: Peak learning rate of the one-cycle schedule.
+        momentum: Nesterov momentum.
+        weight_decay: L2 penalty.
+        label_smoothing: For hard labels.
+        is_augmented: Random shifts by up to an eighth of the side, and flips if ``is_flipped``.
+        is_flipped: Whether augmentation flips left and right; not for digits.
+        min_steps: Epochs are added until there are this many steps.
+    """
+
+    epochs: int = 12
+    batch_size: int = 128
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.05
+    is_augmented: bool = True
+    is_flipped: bool = True
+    min_steps: int = 1
+
+
+def fit(
+    module: nn.Module,
+    pixels: NDArray[np.uint8],
+    targets: Targets,
+    *,
+    recipe: Recipe,
+    seed: int,
+    device: torch.device,
+    progress: Callable[[float, str], None] | None = None,
+) -> nn.Module:
+    """Train a module in place: SGD with Nesterov momentum on a one-cycle schedule.
+
+    The last epoch counts: none is chosen on data. On the CPU the same seed gives the same weights.
+
+    Args:
+        module: Maps pixels in [0, 1] ``[n, C, H, W]`` to logits ``[n, K]``.
+        pixels: Images, uint8 ``[n, H, W, C]``.
+        targets: Labels int64 ``[n]``, or posteriors ``[n, K]`` (soft cross-entropy).
+        recipe: How to train.
+        seed: Seed of order and augmentation.
+        device: Where to train.
+        progress: Told the share done and a few words.
+
+    Returns:
+        The module in evaluation mode.
+
+    Raises:
+        UsageError: If images and targets differ in number or there are fewer than two.
+    """
+    if len(pixels) != len(targets) or len(pixels) < 2:
+        raise UsageError(f"{len(pixels)} images with {len(targets)} targets cannot be trained on")
+    module = module.to(device).to(memory_format=torch.channels_last).train()
+    images = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).to(device)
+    answers = torch.from_numpy(np.ascontiguousarray(targets)).to(device)
+    answers = answers.float() if answers.is_floating_point() else answers
+    size = _batch_size(len(images), recipe.batch_size)
+    n_batches = max(1, len(images) // size)
+    epochs = max(recipe.epochs, math.ceil(recipe.min_steps / n_batches))
+    optimiser, schedule = _optimiser(module, recipe, epochs * n_batches)
+    generator = torch.Generator().manual_seed(seed)
+    for epoch in range(epochs):
+        order = torch.randperm(len(images), generator=generator)
+        for i in range(n_batches):
+            chosen = order[i * size : (i + 1) * size].to(device)
+            batch = _augment(images[chosen].float() / 255, recipe, generator)
+            loss = _loss(module, batch, answers[chosen], recipe, device)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+        if progress is not None:
+            progress((epoch + 1) / epochs, f"epoch {epoch + 1}/{epochs}")
+    return module.eval()
+
+
+def _batch_size(n_images: int, wanted: int) -> int:
+    """At least eight steps an epoch, so that small sets are trained too; never one image."""
+    return max(2, min(wanted, max(16, n_images // 8), n_images))
+
+
+def _optimiser(
+    module: nn.Module, recipe: Recipe, n_steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    weights = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    decay = [parameter for parameter in weights if parameter.ndim > 1]
+    plain = [parameter for parameter in weights if parameter.ndim <= 1]
+    groups = [
+        {"params": decay, "weight_decay": recipe.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_lr=recipe.lr, total_steps=n_steps + 1, pct_start=0.25, cycle_momentum=False
+    )
+    return optimiser, schedule
+
+
+def _loss(
+    module: nn.Module, batch: Tensor, answers: Tensor, recipe: Recipe, device: torch.device
+) -> Tensor:
+    batch = batch.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_native_bf16(device)):
+        logits: Tensor = module(batch).float()
+        if answers.is_floating_point():
+            return functional.cross_entropy(logits, answers)
+        return functional.cross_entropy(logits, answers, label_smoothing=recipe.label_smoothing)
+
+
+def _augment(batch: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """Shift every image on its own by up to an eighth of its side, and flip half of them."""
+    if not recipe.is_augmented:
+        return batch
+    n, _, height, width = batch.shape
+    pad = max(1, min(height, width) // 8)
+    padded = functional.pad(batch, (pad, pad, pad, pad), mode="reflect")
+    top = torch.randint(0, 2 * pad + 1, (n, 1), generator=generator)
+    left = torch.randint(0, 2 * pad + 1, (n, 1), generator=generator)
+    rows, columns = top + torch.arange(height), left + torch.arange(width)
+    if recipe.is_flipped:
+        is_flipped = torch.rand(n, generator=generator) < 0.5
+        columns = torch.where(is_flipped[:, None], columns.flip(1), columns)
+    rows, columns = rows.to(batch.device), columns.to(batch.device)
+    index = torch.arange(n, device=batch.device)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[index, rows[:, :, None], columns[:, None, :]].permute(
+        0, 3, 1, 2
+    )
