@@ -46,9 +46,7 @@ def test_queries_are_counted(run):
     assert len(evidence.clean_scores) == len(evidence.triggered_scores) == 30
 
 
-def test_score_is_minus_the_mean_entropy_over_classes(
-    planted_target, planted_images, audit_data
-):
+def test_score_is_minus_the_mean_entropy_over_classes(planted_target, planted_images, audit_data):
     target = planted_target(0.0, Access.SCORES)
     images = planted_images(200)
     evidence = Strip(n_overlays=5, n_scored=20)(target, audit_data(images), Context(seed=2))

@@ -76,7 +76,8 @@ def neg_modified_entropy(log_p: Floats, labels: Labels) -> Floats:
     rest[large, classes] = others(log_p[large], classes)
     terms = p * np.maximum(rest, -1e300)
     terms[rows, labels] = 0.0
-    return np.exp(others(log_p, labels)) * log_likelihood(log_p, labels) + terms.sum(1)
+    first = np.exp(others(log_p, labels)) * log_likelihood(log_p, labels)
+    return np.asarray(first + terms.sum(1))
 
 
 def class_ranks(scores: Floats, labels: Labels) -> Floats:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securitynet.evidence import StealingEvidence, Surrogate
+from securitynet.evidence import StealingEvidence
+from securitynet.metrics.agreement import area_log_budget, excess_share, mean_share
 from securitynet.metrics.intervals import proportion
-from securitynet.metrics.roc import Z95
 from securitynet.records import Measure
 
 Labels = NDArray[np.int64]
@@ -23,8 +23,9 @@ def grade_stealing(
 ) -> tuple[dict[str, Measure], tuple[str, ...], dict[str, Any]]:
     """Judge the surrogates of one run.
 
-    Every figure is a mean over seeds; its interval joins the sampling error over evaluation
-    images and the spread over seeds: half width = sqrt((z SE_images)^2 + (t_{s-1} sd / sqrt s)^2).
+    Every figure is a mean over seeds at the largest budget, with the interval of
+    :mod:`securitynet.metrics.agreement`. ``error_agreement`` is the share of the target's own
+    errors that the copies repeat, class and all; unknown for a target that never errs.
 
     Args:
         evidence: Predictions of target, surrogates and floors on the evaluation images.
@@ -34,11 +35,10 @@ def grade_stealing(
         Measures at the largest budget, flags, and the whole curve in the details.
 
     Raises:
-        ValueError: If there is no surrogate.
+        ValueError: If there is no surrogate or predictions do not fit the evaluation images.
     """
+    _check(evidence, len(truth))
     budgets = sorted({copy.budget for copy in evidence.surrogates})
-    if not budgets:
-        raise ValueError("a stealing method must return at least one surrogate")
     curve = [_at_budget(evidence, truth, budget) for budget in budgets]
     right = evidence.target_labels == truth
     measures = {
@@ -55,68 +55,39 @@ def grade_stealing(
         ],
         "kl": float(np.mean(kl)) if kl else None,
         "n_seeds": len(last),
-        "area_log_budget": _area(budgets, [point["agreement"].value or 0.0 for point in curve]),
+        "area_log_budget": area_log_budget(
+            budgets, [point["agreement"].value or 0.0 for point in curve]
+        ),
     }
     flags = list(evidence.flags)
     flags += ["constant-target"] if np.ptp(evidence.target_labels) == 0 else []
     return measures, tuple(flags), details
 
 
+def _check(evidence: StealingEvidence, n: int) -> None:
+    if not evidence.surrogates:
+        raise ValueError("a stealing method must return at least one surrogate")
+    answers = [evidence.target_labels]
+    for copy in evidence.surrogates:
+        answers += [copy.labels, copy.floor_labels]
+    if n == 0 or any(np.shape(labels) != (n,) for labels in answers):
+        raise ValueError(f"a stealing method must return one label for each of {n} images")
+
+
 def _at_budget(evidence: StealingEvidence, truth: Labels, budget: int) -> dict[str, Measure]:
     copies = [copy for copy in evidence.surrogates if copy.budget == budget]
     target = evidence.target_labels
-    agree = _stack(copies, target)
-    floor = np.stack([copy.floor_labels == target for copy in copies]).astype(float)
-    errs = target != truth
-    points = {
-        "accuracy": _mean(_stack(copies, truth)),
-        "agreement": _mean(agree),
-        "floor_agreement": _mean(floor),
-        "excess_agreement": _excess(agree, floor),
-        "error_agreement": _mean(agree[:, errs]) if errs.any() else Measure(None, n=0),
+    agree = _hits([copy.labels for copy in copies], target)
+    floor = _hits([copy.floor_labels for copy in copies], target)
+    return {
+        "accuracy": mean_share(_hits([copy.labels for copy in copies], truth)),
+        "agreement": mean_share(agree),
+        "floor_agreement": mean_share(floor),
+        "excess_agreement": excess_share(agree, floor),
+        "error_agreement": mean_share(agree[:, target != truth]),
     }
-    return points
 
 
-def _stack(copies: Sequence[Surrogate], reference: Labels) -> Floats:
-    return np.stack([copy.labels == reference for copy in copies]).astype(float)
-
-
-def _mean(hits: Floats) -> Measure:
-    """Mean of a [seeds, images] indicator with the joint interval."""
-    value = float(hits.mean())
-    width = _half_width(hits.mean(0), hits.mean(1))
-    return Measure(value, max(0.0, value - width), min(1.0, value + width), hits.shape[1])
-
-
-def _excess(agree: Floats, floor: Floats) -> Measure:
-    """(agreement - floor) / (1 - floor), by the delta method, paired over images and seeds."""
-    base = float(floor.mean())
-    n = agree.shape[1]
-    if base >= 1.0:
-        return Measure(None, n=n)
-    value = float((agree.mean() - base) / (1 - base))
-    # d value = (d agreement - (1 - value) d floor) / (1 - floor)
-    influence = (agree - (1 - value) * floor) / (1 - base)
-    width = _half_width(influence.mean(0), influence.mean(1))
-    return Measure(value, value - width, min(1.0, value + width), n)
-
-
-def _half_width(by_image: Floats, by_seed: Floats) -> float:
-    from scipy.stats import t
-
-    images = (
-        Z95 * float(by_image.std(ddof=1)) / np.sqrt(len(by_image)) if len(by_image) > 1 else 0.0
-    )
-    if len(by_seed) < 2:
-        return float(images)
-    spread = float(t.ppf(0.975, len(by_seed) - 1)) * by_seed.std(ddof=1) / np.sqrt(len(by_seed))
-    return float(np.hypot(images, spread))
-
-
-def _area(budgets: Sequence[int], agreement: Sequence[float]) -> float | None:
-    """Mean agreement over the log-budget axis, ``None`` for a single budget."""
-    if len(budgets) < 2:
-        return None
-    x = np.log(budgets)
-    return float(np.trapezoid(agreement, x) / (x[-1] - x[0]))
+def _hits(answers: Sequence[Labels], reference: Labels) -> Floats:
+    """Return where each copy's labels equal the reference, float64 ``[seeds, images]``."""
+    return np.asarray(np.stack(answers) == reference, dtype=np.float64)

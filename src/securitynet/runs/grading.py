@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,13 +18,14 @@ from securitynet.evidence import (
     StealingEvidence,
     TriggerEvidence,
 )
-from securitynet.metrics.intervals import proportion
+from securitynet.metrics.intervals import difference, proportion
 from securitynet.metrics.roc import (
-    Z95,
+    FEW_NONMEMBERS,
     auc_delong,
     balanced_accuracy,
     common_edges,
     histogram,
+    is_estimable,
     roc_curve,
     tpr_at_fpr,
 )
@@ -32,6 +34,9 @@ from securitynet.runs.grade_stealing import grade_stealing
 
 SUSPICION = 0.01
 WORKING_TRIGGER = 0.75
+LOWEST_FPR = 0.001
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -82,109 +87,145 @@ def grade(
 def _membership(
     evidence: MembershipEvidence, audit: Audit, target_labels: NDArray[np.int64] | None
 ) -> Graded:
-    scores = np.asarray(evidence.scores, dtype=np.float64)
-    if scores.shape != audit.is_member.shape or np.isnan(scores).any():
-        raise ValueError("a membership method must return one score a sample, none of them NaN")
-    inside, outside = scores[audit.is_member], scores[~audit.is_member]
+    inside, outside = _sides(evidence.scores, audit.is_member)
     measures = {
         "auc": auc_delong(inside, outside),
         "tpr_at_fpr_1pct": tpr_at_fpr(inside, outside, 0.01),
-        "tpr_at_fpr_0.1pct": tpr_at_fpr(inside, outside, 0.001),
+        "tpr_at_fpr_0.1pct": tpr_at_fpr(inside, outside, LOWEST_FPR),
         "balanced_accuracy": balanced_accuracy(inside, outside),
         **_accuracies(audit, target_labels),
     }
-    nulls, null_flags = _nulls(evidence, audit.is_member)
-    flags = [*evidence.flags, *null_flags]
-    flags += ["constant-scores"] if np.ptp(scores) == 0 else []
-    flags += ["few-nonmembers"] if len(outside) < 1000 else []
-    edges = common_edges(inside, outside)
+    nulls = _nulls(evidence, audit.is_member)
+    flags = [*evidence.flags, *_constant(inside, outside)]
+    flags += [] if all(map(_holds_half, nulls.values())) else ["null-failed"]
+    flags += [] if is_estimable(len(outside), LOWEST_FPR) else [FEW_NONMEMBERS]
     details = {
-        "roc": roc_curve(inside, outside).to_json(),
-        "histogram": {
-            "edges": edges.tolist(),
-            "members": histogram(inside, edges),
-            "nonmembers": histogram(outside, edges),
-        },
+        **_curves(inside, outside, ("members", "nonmembers")),
         "n_members": len(inside),
         "n_nonmembers": len(outside),
     }
-    return Graded(
-        measures, nulls, tuple(flags), details, {"scores": scores, "is_member": audit.is_member}
-    )
+    arrays = {
+        "scores": np.asarray(evidence.scores, dtype=np.float64),
+        "is_member": audit.is_member,
+    }
+    return Graded(measures, nulls, _once(flags), details, arrays)
+
+
+def _sides(scores: Floats, is_member: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Return the scores of members and of non-members."""
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.shape != is_member.shape or np.isnan(scores).any():
+        raise ValueError("a membership method must return one score a sample, none of them NaN")
+    return scores[is_member], scores[~is_member]
 
 
 def _accuracies(audit: Audit, target_labels: NDArray[np.int64] | None) -> dict[str, Measure]:
     if target_labels is None:
         return {}
+    if target_labels.shape != audit.is_member.shape:
+        raise ValueError("target_labels must hold one label a sample of the audit")
     right = target_labels == audit.data.audit.labels
     train, test = right[audit.is_member], right[~audit.is_member]
-    gap = train.mean() - test.mean()
-    error = np.sqrt(train.var() / len(train) + test.var() / len(test))
+    hits, other_hits = int(train.sum()), int(test.sum())
     return {
-        "train_accuracy": proportion(int(train.sum()), len(train)),
-        "test_accuracy": proportion(int(test.sum()), len(test)),
-        "gap": Measure(gap, gap - Z95 * error, gap + Z95 * error, len(right)),
+        "train_accuracy": proportion(hits, len(train)),
+        "test_accuracy": proportion(other_hits, len(test)),
+        "gap": difference(hits, len(train), other_hits, len(test)),
     }
 
 
-def _nulls(
-    evidence: MembershipEvidence, is_member: NDArray[np.bool_]
-) -> tuple[dict[str, Measure], list[str]]:
+def _nulls(evidence: MembershipEvidence, is_member: NDArray[np.bool_]) -> dict[str, Measure]:
     given = {
         "target_free_auc": evidence.target_free,
         "random_target_auc": evidence.random_target,
     }
-    nulls = {
-        name: auc_delong(scores[is_member], scores[~is_member])
+    return {
+        name: auc_delong(*_sides(scores, is_member))
         for name, scores in given.items()
         if scores is not None
     }
-    failed = [m for m in nulls.values() if not (m.low or 0.0) <= 0.5 <= (m.high or 1.0)]
-    return nulls, ["null-failed"] if failed else []
+
+
+def _holds_half(null: Measure) -> bool:
+    """Whether a control's interval holds 0.5; an unknown one shows nothing, so it does not."""
+    return null.low is not None and null.high is not None and null.low <= 0.5 <= null.high
+
+
+def _constant(*groups: Floats) -> list[str]:
+    joint = np.concatenate(groups)
+    return ["constant-scores"] if joint.min() == joint.max() else []
+
+
+def _once(flags: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(flags))
+
+
+def _curves(positives: Floats, negatives: Floats, names: tuple[str, str]) -> dict[str, Any]:
+    edges = common_edges(positives, negatives)
+    return {
+        "roc": roc_curve(positives, negatives).to_json(),
+        "histogram": {
+            "edges": edges.tolist(),
+            names[0]: histogram(positives, edges),
+            names[1]: histogram(negatives, edges),
+        },
+    }
 
 
 def _triggers(evidence: TriggerEvidence, audit: Audit) -> Graded:
     label, n = int(evidence.infected_label), evidence.n_images
+    if np.ndim(evidence.norms) != 1 or np.shape(evidence.norms) != evidence.attack_success.shape:
+        raise ValueError("a detector must return one norm and one attack success a class")
+    if not 0 <= label < len(evidence.norms):
+        raise ValueError(f"infected label {label} of {len(evidence.norms)} classes")
     success = float(evidence.attack_success[label])
+    is_judged = n > 0 and math.isfinite(success)
     measures = {
         "p_value": Measure(evidence.p_value),
         "statistic": Measure(evidence.statistic, n=len(evidence.norms)),
         "infected_label": Measure(label),
         "trigger_l1": Measure(float(evidence.norms[label])),
-        "attack_success": proportion(round(success * n), n),
+        "attack_success": proportion(round(success * n), n) if is_judged else Measure(None, n=0),
     }
     flags = list(evidence.flags)
     if evidence.p_value < SUSPICION:
         flags.append("backdoor-suspected")
-        flags += ["weak-trigger"] if success < WORKING_TRIGGER else []
+        flags += ["weak-trigger"] if is_judged and success < WORKING_TRIGGER else []
     details = {
-        "norms": [float(norm) for norm in evidence.norms],
-        "attack_success": [float(share) for share in evidence.attack_success],
+        "norms": evidence.norms,
+        "attack_success": evidence.attack_success,
         "classes": list(audit.data.classes),
         **evidence.details,
     }
     pictures = {"masks": evidence.masks, "patterns": evidence.patterns}
     arrays = {name: array for name, array in pictures.items() if array is not None}
-    return Graded(measures, flags=tuple(flags), details=details, arrays=arrays)
+    return Graded(measures, flags=_once(flags), details=_plain(details), arrays=arrays)
 
 
 def _inputs(evidence: InputEvidence) -> Graded:
-    clean, triggered = evidence.clean_scores, evidence.triggered_scores
+    clean = np.asarray(evidence.clean_scores, dtype=np.float64)
+    triggered = np.asarray(evidence.triggered_scores, dtype=np.float64)
     measures = {
         "auroc": auc_delong(triggered, clean),
         "tpr": proportion(int((triggered > evidence.threshold).sum()), len(triggered)),
         "fpr": proportion(int((clean > evidence.threshold).sum()), len(clean)),
     }
-    edges = common_edges(clean, triggered)
     details = {
-        "roc": roc_curve(triggered, clean).to_json(),
-        "histogram": {
-            "edges": edges.tolist(),
-            "clean": histogram(clean, edges),
-            "triggered": histogram(triggered, edges),
-        },
-        "threshold": float(evidence.threshold),
+        **_curves(triggered, clean, ("triggered", "clean")),
+        "threshold": evidence.threshold,
         **evidence.details,
     }
+    flags = _once([*evidence.flags, *_constant(clean, triggered)])
     arrays = {"clean_scores": clean, "triggered_scores": triggered}
-    return Graded(measures, flags=evidence.flags, details=details, arrays=arrays)
+    return Graded(measures, flags=flags, details=_plain(details), arrays=arrays)
+
+
+def _plain(value: Any) -> Any:
+    """Return a detector's details as JSON values: no numpy; NaN and infinities are ``None``."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

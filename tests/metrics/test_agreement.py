@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+
+from securitynet.metrics.agreement import area_log_budget, excess_share, mean_share
+
+
+def draw(rng, n_seeds, n_images, share, seed_spread):
+    """Indicators whose copies differ in skill and share the difficulty of images."""
+    difficulty = rng.random(n_images)
+    skills = share + seed_spread * rng.normal(size=(n_seeds, 1))
+    return (difficulty[None] < skills).astype(float)
+
+
+def test_mean_share_follows_its_formula():
+    hits = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 0.0]])
+    by_image, by_seed = hits.mean(0), hits.mean(1)
+    images = 1.959963984540054 * np.sqrt(by_image.var(ddof=1) / 4)
+    seeds = 4.302652729911275 * np.sqrt(by_seed.var(ddof=1) / 3)  # t, 2 degrees of freedom
+    measure = mean_share(hits)
+    assert measure.value == 0.5 and measure.n == 4
+    assert measure.low == max(0, 0.5 - np.hypot(images, seeds))
+    wide = mean_share(np.repeat(hits, 200, axis=1))
+    assert wide.high - 0.5 == pytest.approx(np.hypot(images * np.sqrt(3 / 799), seeds))
+
+
+def test_one_seed_rests_on_images_alone():
+    hits = np.array([[1.0] * 60 + [0.0] * 40])
+    measure = mean_share(hits)
+    width = 1.959963984540054 * np.sqrt(0.24 / 99)
+    assert (measure.low, measure.high) == pytest.approx((0.6 - width, 0.6 + width))
+
+
+@pytest.mark.parametrize("seed_spread", [0.0, 0.05])
+def test_mean_share_covers(seed_spread):
+    rng = np.random.default_rng(7)
+    covered = 0
+    for _ in range(600):
+        measure = mean_share(draw(rng, 3, 300, 0.7, seed_spread))
+        covered += measure.low <= 0.7 <= measure.high
+    assert covered / 600 >= 0.93
+
+
+def test_seeds_do_not_multiply_the_images():
+    one = np.array([[1.0] * 50 + [0.0] * 50])
+    same = np.repeat(one, 10, axis=0)  # ten copies with the same answers know no more than one
+    assert mean_share(same) == mean_share(one)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_unanimous_copies_have_width(value):
+    measure = mean_share(np.full((3, 80), value))
+    assert measure.value == value
+    assert measure.high - measure.low == pytest.approx(1 - 0.025 ** (1 / 80))
+    assert mean_share(np.empty((3, 0))).value is None
+
+
+def test_excess_formula_and_its_ends():
+    rng = np.random.default_rng(0)
+    agree, floor = draw(rng, 3, 400, 0.8, 0.02), draw(rng, 3, 400, 0.6, 0.02)
+    measure = excess_share(agree, floor)
+    expected = (agree.mean() - floor.mean()) / (1 - floor.mean())
+    assert measure.value == pytest.approx(expected)
+    assert measure.low < measure.value < measure.high <= 1
+    assert excess_share(floor, floor).value == 0
+    assert excess_share(np.zeros((2, 9)), np.full((2, 9), 0.0)).value == 0
+    assert excess_share(agree, np.ones((3, 400))).value is None
+
+
+def test_identical_copies_have_excess_one_with_width():
+    floor = draw(np.random.default_rng(0), 3, 200, 0.6, 0.0)
+    measure = excess_share(np.ones((3, 200)), floor)
+    assert measure.value == 1 == measure.high and 0.9 < measure.low < 1
+
+
+def test_excess_below_the_floor_is_negative():
+    measure = excess_share(np.zeros((2, 50)), np.array([[1.0] * 40 + [0.0] * 10] * 2))
+    assert measure.value == pytest.approx(-4)
+
+
+def test_excess_covers():
+    rng = np.random.default_rng(9)
+    covered = 0
+    for _ in range(600):
+        agree, floor = draw(rng, 3, 300, 0.8, 0.03), draw(rng, 3, 300, 0.6, 0.03)
+        measure = excess_share(agree, floor)
+        covered += measure.low <= 0.5 <= measure.high
+    assert covered / 600 >= 0.93
+
+
+def test_area_is_the_mean_over_the_log_budget():
+    assert area_log_budget([100], [0.4]) is None
+    assert area_log_budget([10, 100, 1000], [0.5, 0.5, 0.5]) == pytest.approx(0.5)
+    assert area_log_budget([10, 100, 1000], [0.2, 0.4, 0.6]) == pytest.approx(0.4)
+    # half of the log axis at .2 to .4, the other half at .4: not the mean of the three values
+    assert area_log_budget([1, 10, 100], [0.2, 0.4, 0.4]) == pytest.approx(0.35)
