@@ -12,15 +12,16 @@ def draw(rng, n_seeds, n_images, share, seed_spread):
 
 
 def test_mean_share_follows_its_formula():
-    hits = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 0.0]])
+    hits = draw(np.random.default_rng(1), 3, 200, 0.5, 0.02)
     by_image, by_seed = hits.mean(0), hits.mean(1)
-    images = 1.959963984540054 * np.sqrt(by_image.var(ddof=1) / 4)
+    images = 1.959963984540054 * np.sqrt(by_image.var(ddof=1) / 200)
     seeds = 4.302652729911275 * np.sqrt(by_seed.var(ddof=1) / 3)  # t, 2 degrees of freedom
+    width = np.hypot(images, seeds)
     measure = mean_share(hits)
-    assert measure.value == 0.5 and measure.n == 4
-    assert measure.low == max(0, 0.5 - np.hypot(images, seeds))
-    wide = mean_share(np.repeat(hits, 200, axis=1))
-    assert wide.high - 0.5 == pytest.approx(np.hypot(images * np.sqrt(3 / 799), seeds))
+    assert measure.value == hits.mean() and measure.n == 200
+    assert (measure.low, measure.high) == pytest.approx((hits.mean() - width, hits.mean() + width))
+    torn = mean_share(np.array([[1.0] * 8, [0.0] * 8]))  # copies that share nothing
+    assert (torn.low, torn.high) == (0, 1)  # clipped to the range
 
 
 def test_one_seed_rests_on_images_alone():

@@ -43,7 +43,9 @@ def test_delong_matches_the_bootstrap():
     error = roc.delong_standard_error(positives, negatives)
     assert np.std(draws, ddof=1) == pytest.approx(error, rel=0.1)
     measure = roc.auc_delong(positives, negatives)
-    assert np.quantile(draws, [0.025, 0.975]) == pytest.approx([measure.low, measure.high], abs=0.01)
+    assert np.quantile(draws, [0.025, 0.975]) == pytest.approx(
+        [measure.low, measure.high], abs=0.01
+    )
 
 
 def test_delong_interval_covers_the_analytic_gaussian_auc():

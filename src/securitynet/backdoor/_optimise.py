@@ -167,17 +167,16 @@ def find_triggers(
     active, n_queries = np.arange(n_classes), 0
     for step in range(search.n_steps):
         optimiser.zero_grad()
-        success = np.ones(n_classes)
+        success = np.zeros(n_classes)
         for part in _parts(active, search.batch_size * pixels[0, 0].numel()):
             images = pixels[torch.from_numpy(draws.next(part)).to(pixels.device)]
             success[part] = _backward(module, raw, images, part, schedule.value, search)
         n_queries += len(active) * search.batch_size
         recent.append(success)
-        is_success = np.mean(recent, axis=0) >= search.threshold
-        frozen = np.isin(np.arange(n_classes), active, invert=True)
-        is_success &= ~frozen
+        is_active = np.isin(np.arange(n_classes), active)
+        is_success = is_active & (np.mean(recent, axis=0) >= search.threshold)
         best.update(*_bounded(raw.detach()), is_success)
-        schedule.update(is_success)
+        schedule.update(success >= search.threshold)  # at once: a lag makes lambda overshoot
         optimiser.step()
         progress((step + 1) / search.n_steps)
         active = np.flatnonzero(~best.stopped(schedule))

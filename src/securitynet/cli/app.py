@@ -62,6 +62,8 @@ def root(
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    # Threads that spin while they wait slow each other down on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(run_command(sys.argv[1:]))
 
 

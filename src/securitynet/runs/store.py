@@ -138,7 +138,7 @@ class Store:
     def _read(self, path: Path) -> Evaluation | None:
         try:
             return Evaluation.from_json(json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, TypeError, OSError) as error:
             raise IntegrityError(

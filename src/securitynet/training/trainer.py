@@ -32,6 +32,8 @@ class Recipe:
         is_augmented: Random shifts by up to an eighth of the side, and flips if ``is_flipped``.
         is_flipped: Whether augmentation flips left and right; not for digits.
         min_steps: Epochs are added until there are this many steps.
+        cutout: Side in pixels of the square blanked at random in every image (DeVries & Taylor,
+            arXiv 1708.04552, section 3); 0 = none.
     """
 
     epochs: int = 12
@@ -43,6 +45,7 @@ class Recipe:
     is_augmented: bool = True
     is_flipped: bool = True
     min_steps: int = 1
+    cutout: int = 0
 
 
 def fit(
@@ -57,14 +60,15 @@ def fit(
 ) -> nn.Module:
     """Train a module in place: SGD with Nesterov momentum on a one-cycle schedule.
 
-    The last epoch counts: none is chosen on data. On the CPU the same seed gives the same weights.
+    The last epoch counts: none is chosen on data. On the CPU the same seed gives the same weights,
+    dropout included; the caller's random state is left alone.
 
     Args:
         module: Maps pixels in [0, 1] ``[n, C, H, W]`` to logits ``[n, K]``.
         pixels: Images, uint8 ``[n, H, W, C]``.
         targets: Labels int64 ``[n]``, or posteriors ``[n, K]`` (soft cross-entropy).
         recipe: How to train.
-        seed: Seed of order and augmentation.
+        seed: Seed of order, augmentation and dropout.
         device: Where to train.
         progress: Told the share done and a few words.
 
@@ -72,14 +76,41 @@ def fit(
         The module in evaluation mode.
 
     Raises:
-        UsageError: If images and targets differ in number or there are fewer than two.
+        UsageError: If images and targets do not fit each other, there are fewer than two, or
+            training diverges.
     """
+    _check(pixels, targets)
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        return _train(module, pixels, targets, recipe, seed, device, progress)
+
+
+def _check(pixels: NDArray[np.uint8], targets: Targets) -> None:
     if len(pixels) != len(targets) or len(pixels) < 2:
         raise UsageError(f"{len(pixels)} images with {len(targets)} targets cannot be trained on")
+    if pixels.dtype != np.uint8 or pixels.ndim != 4:
+        raise UsageError(f"images must be uint8 [n, H, W, C], not {pixels.dtype} {pixels.shape}")
+    is_hard = np.issubdtype(targets.dtype, np.integer)
+    if targets.ndim != (1 if is_hard else 2) or not (np.isfinite(targets) & (targets >= 0)).all():
+        raise UsageError(
+            "targets must be labels [n] from 0, or posteriors [n, K] that are finite and not "
+            f"negative; these are {targets.dtype} {targets.shape}"
+        )
+
+
+def _train(
+    module: nn.Module,
+    pixels: NDArray[np.uint8],
+    targets: Targets,
+    recipe: Recipe,
+    seed: int,
+    device: torch.device,
+    progress: Callable[[float, str], None] | None,
+) -> nn.Module:
     module = module.to(device).to(memory_format=torch.channels_last).train()
-    images = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).to(device)
+    images = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
     answers = torch.from_numpy(np.ascontiguousarray(targets)).to(device)
-    answers = answers.float() if answers.is_floating_point() else answers
+    answers = answers.float() if answers.is_floating_point() else answers.long()
     size = _batch_size(len(images), recipe.batch_size)
     n_batches = max(1, len(images) // size)
     epochs = max(recipe.epochs, math.ceil(recipe.min_steps / n_batches))
@@ -89,12 +120,13 @@ def fit(
         order = torch.randperm(len(images), generator=generator)
         for i in range(n_batches):
             chosen = order[i * size : (i + 1) * size].to(device)
-            batch = _augment(images[chosen].float() / 255, recipe, generator)
+            batch = _batch(images[chosen], recipe, generator)
             loss = _loss(module, batch, answers[chosen], recipe, device)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
+        _check_converging(loss, epoch)
         if progress is not None:
             progress((epoch + 1) / epochs, f"epoch {epoch + 1}/{epochs}")
     return module.eval()
@@ -125,7 +157,6 @@ def _optimiser(
 def _loss(
     module: nn.Module, batch: Tensor, answers: Tensor, recipe: Recipe, device: torch.device
 ) -> Tensor:
-    batch = batch.contiguous(memory_format=torch.channels_last)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_native_bf16(device)):
         logits: Tensor = module(batch).float()
         if answers.is_floating_point():
@@ -133,21 +164,51 @@ def _loss(
         return functional.cross_entropy(logits, answers, label_smoothing=recipe.label_smoothing)
 
 
-def _augment(batch: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """Shift every image on its own by up to an eighth of its side, and flip half of them."""
-    if not recipe.is_augmented:
-        return batch
-    n, _, height, width = batch.shape
-    pad = max(1, min(height, width) // 8)
-    padded = functional.pad(batch, (pad, pad, pad, pad), mode="reflect")
-    top = torch.randint(0, 2 * pad + 1, (n, 1), generator=generator)
-    left = torch.randint(0, 2 * pad + 1, (n, 1), generator=generator)
-    rows, columns = top + torch.arange(height), left + torch.arange(width)
-    if recipe.is_flipped:
-        is_flipped = torch.rand(n, generator=generator) < 0.5
-        columns = torch.where(is_flipped[:, None], columns.flip(1), columns)
-    rows, columns = rows.to(batch.device), columns.to(batch.device)
-    index = torch.arange(n, device=batch.device)[:, None, None]
-    return padded.permute(0, 2, 3, 1)[index, rows[:, :, None], columns[:, None, :]].permute(
-        0, 3, 1, 2
-    )
+def _check_converging(loss: Tensor, epoch: int) -> None:
+    """Refuse a network of NaNs: it would answer class 0 everywhere and look like a figure."""
+    if not math.isfinite(float(loss.detach())):
+        raise UsageError(f"training diverged in epoch {epoch + 1}", hint="lower the learning rate")
+
+
+def _batch(chosen: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """Turn uint8 ``[n, H, W, C]`` into augmented floats ``[n, C, H, W]``, channels-last."""
+    if recipe.is_augmented:
+        chosen = _shift(chosen, recipe.is_flipped, generator)
+    if recipe.cutout:
+        chosen = _cut_out(chosen, recipe.cutout, generator)
+    return (chosen.float() / 255).permute(0, 3, 1, 2)
+
+
+def _shift(pixels: Tensor, is_flipped: bool, generator: torch.Generator) -> Tensor:
+    """Shift every image on its own by up to an eighth of its side, and flip half of them.
+
+    What is shifted in is the image's reflection. Everything is one gather of uint8 pixels.
+    """
+    n, height, width, _ = pixels.shape
+    reach = max(1, min(height, width) // 8)
+    rows = _reflected(torch.randint(-reach, reach + 1, (n, 1), generator=generator), height)
+    columns = _reflected(torch.randint(-reach, reach + 1, (n, 1), generator=generator), width)
+    if is_flipped:
+        is_turned = torch.rand(n, generator=generator) < 0.5
+        columns = torch.where(is_turned[:, None], columns.flip(1), columns)
+    rows, columns = rows.to(pixels.device), columns.to(pixels.device)
+    index = torch.arange(n, device=pixels.device)[:, None, None]
+    return pixels[index, rows[:, :, None], columns[:, None, :]]
+
+
+def _reflected(shift: Tensor, side: int) -> Tensor:
+    """Return the source position of each of ``side`` positions, ``[n, side]``."""
+    positions = (shift + torch.arange(side)).abs()
+    return torch.where(positions < side, positions, 2 * (side - 1) - positions).clamp_(min=0)
+
+
+def _cut_out(pixels: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """Blank (to mid-grey) a square around a random position; it may stick out of the image."""
+    n, height, width, _ = pixels.shape
+    inside = []
+    for length in (height, width):
+        start = torch.randint(0, length, (n, 1), generator=generator) - side // 2
+        offset = torch.arange(length) - start
+        inside.append(((offset >= 0) & (offset < side)).to(pixels.device))
+    is_blank = inside[0][:, :, None] & inside[1][:, None, :]
+    return pixels.masked_fill(is_blank[..., None], 128)
