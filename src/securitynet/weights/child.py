@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import re
 import resource
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "ema", "params")
@@ -107,7 +107,7 @@ def convert(source: str, destination: str, key: str | None) -> dict[str, Any]:
 def main() -> int:
     """Convert the file named on the command line; report on one JSON line."""
     source, destination, key = sys.argv[1:4]
-    limit(Path(source).stat().st_size)
+    limit(os.stat(source).st_size)
     try:
         outcome = convert(source, destination, key or None)
     except Exception as error:  # everything is reported to the parent, nothing is decided here
