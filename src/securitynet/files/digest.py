@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from securitynet.errors import UsageError
 from securitynet.files.folders import mirror_folders
 
 ALGORITHMS = {"sha256": "sha256", "sha256-prefix": "sha256", "sha1": "sha1", "md5": "md5"}
+MIN_PREFIX = 8
 
 
 def digest(path: Path, algorithm: str = "sha256") -> str:
@@ -26,11 +28,29 @@ def digest(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, ALGORITHMS[algorithm]).hexdigest()
 
 
+def digest_once(path: Path, algorithm: str = "sha256") -> str:
+    """Return the digest, read again only if the file's size or time of change differs.
+
+    Raises:
+        UsageError: If the algorithm is unknown.
+    """
+    facts = path.stat()
+    return _remembered(path, algorithm, facts.st_ino, facts.st_size, facts.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=4096)
+def _remembered(path: Path, algorithm: str, _inode: int, _size: int, _mtime_ns: int) -> str:
+    return digest(path, algorithm)
+
+
 def matches(path: Path, checksum: str, algorithm: str) -> bool:
     """Return whether a file has this checksum; a prefix must have at least 8 digits."""
-    found = digest(path, algorithm)
+    return _agrees(digest(path, algorithm), checksum, algorithm)
+
+
+def _agrees(found: str, checksum: str, algorithm: str) -> bool:
     if algorithm == "sha256-prefix":
-        return len(checksum) >= 8 and found.startswith(checksum.lower())
+        return len(checksum) >= MIN_PREFIX and found.startswith(checksum.lower())
     return found == checksum.lower()
 
 
@@ -43,9 +63,13 @@ def find_in_mirrors(checksum: str, algorithm: str, n_bytes: int | None) -> Path 
         n_bytes: File size, if known; other files are not even read.
     """
     for path in _mirrored_files():
-        if n_bytes is not None and path.stat().st_size != n_bytes:
+        try:
+            if n_bytes is not None and path.stat().st_size != n_bytes:
+                continue
+            found = digest_once(path, algorithm)
+        except OSError:  # unreadable or just removed: not the file that is looked for
             continue
-        if matches(path, checksum, algorithm):
+        if _agrees(found, checksum, algorithm):
             return path
     return None
 

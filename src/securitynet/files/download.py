@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import http.client
+import re
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
@@ -20,17 +24,42 @@ TIMEOUT_SECONDS = 30.0
 CHUNK = 1 << 20
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ADVICE = "check the network, or put the file into a folder named by SECURITYNET_MIRROR"
+RETRIED = (408, 416, 425, 429)
+"""HTTP answers below 500 that another try may mend; 416 comes for an over-long part."""
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is to be fetched, and what is known of it."""
+
+    url: str
+    checksum: str | None
+    algorithm: str
+    n_bytes: int | None
+    max_bytes: int
+    progress: Progress | None
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follow redirects to allowed addresses only."""
+    """Follow redirects to https; from loopback also to loopback."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str,
         headers: http.client.HTTPMessage, newurl: str,
     ) -> urllib.request.Request | None:  # fmt: skip
-        check_url(newurl)
+        is_local = _is_loopback(req.full_url) and _is_loopback(newurl)
+        if urlsplit(newurl).scheme != "https" and not is_local:
+            raise ResourceError(
+                "the server redirects to an address that is not https", where=newurl, hint=ADVICE
+            )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _is_loopback(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "http" and parts.hostname in LOOPBACK
 
 
 def check_url(url: str) -> None:
@@ -39,9 +68,11 @@ def check_url(url: str) -> None:
     Raises:
         UsageError: If the address is not allowed.
     """
-    parts = urlsplit(url)
-    is_local = parts.scheme == "http" and parts.hostname in LOOPBACK
-    if parts.scheme != "https" and not is_local:
+    try:
+        is_allowed = urlsplit(url).scheme == "https" or _is_loopback(url)
+    except ValueError:
+        is_allowed = False
+    if not is_allowed:
         raise UsageError("only https addresses are downloaded", where=url)
 
 
@@ -51,16 +82,20 @@ def download(
     *,
     checksum: str | None = None,
     algorithm: str = "sha256",
+    n_bytes: int | None = None,
     max_bytes: int = MAX_BYTES,
-    progress: Callable[[float, str], None] | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Download a file; the final name appears only once it is whole and its checksum fits.
+
+    Processes that ask for the same destination wait for each other and fetch it once.
 
     Args:
         url: https address.
         destination: Final name; an unfinished part waits beside it as ``.part``.
         checksum: Hex digest to verify.
         algorithm: Its algorithm.
+        n_bytes: Length that the file must have, if known.
         max_bytes: Larger files are refused.
         progress: Told the share done and a few words.
 
@@ -73,27 +108,72 @@ def download(
         IntegrityError: If the bytes are not what they should be.
     """
     check_url(url)
+    wanted = _Wanted(url, checksum, algorithm, n_bytes, max_bytes, progress)
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(destination):
+            if not _is_there(destination, wanted):
+                _fetch_verified(wanted, destination)
+    except OSError as error:
+        raise ResourceError(
+            f"cannot write: {error.strerror or error}",
+            where=destination,
+            hint="free some disk space or set SECURITYNET_CACHE to another folder",
+        ) from error
+    return destination
+
+
+@contextlib.contextmanager
+def _alone(destination: Path) -> Iterator[None]:
+    """Hold the destination's lock; the kernel lets go of it when a process dies."""
+    with destination.with_name(f".{destination.name}.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _is_there(path: Path, wanted: _Wanted) -> bool:
+    if wanted.checksum is None or not path.is_file():
+        return False
+    return matches(path, wanted.checksum, wanted.algorithm)
+
+
+def _fetch_verified(wanted: _Wanted, destination: Path) -> None:
+    """Fetch; if a part from an earlier day spoilt the file, once more from the start."""
     part = destination.with_name(destination.name + ".part")
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    for attempt in range(MAX_TRIES):
-        try:
-            _fetch(url, part, max_bytes, progress)
-            break
-        except urllib.error.HTTPError as error:
-            if error.code < 500 and error.code != 429:
-                raise ResourceError(f"HTTP {error.code}", where=url, hint=ADVICE) from None
-            _wait(url, attempt, f"HTTP {error.code}")
-        except (OSError, http.client.HTTPException) as error:
-            _wait(url, attempt, str(getattr(error, "reason", error)))
-    if checksum is not None and not matches(part, checksum, algorithm):
+    is_resumed = part.exists()
+    _fetch_patiently(wanted, part)
+    if is_resumed and not _is_right(part, wanted):
+        part.unlink()
+        _fetch_patiently(wanted, part)
+    if not _is_right(part, wanted):
         part.unlink()
         raise IntegrityError(
-            f"the downloaded file's {algorithm} is not {checksum[:16]}...",
-            where=url,
+            f"the downloaded file's {wanted.algorithm} is not {str(wanted.checksum)[:16]}...",
+            where=wanted.url,
             hint="the file was replaced or is an error page; it was deleted",
         )
     part.replace(destination)
-    return destination
+
+
+def _is_right(part: Path, wanted: _Wanted) -> bool:
+    return wanted.checksum is None or matches(part, wanted.checksum, wanted.algorithm)
+
+
+def _fetch_patiently(wanted: _Wanted, part: Path) -> None:
+    for attempt in range(MAX_TRIES):
+        try:
+            return _fetch(wanted, part)
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code < 500 and error.code not in RETRIED:
+                raise ResourceError(f"HTTP {error.code}", where=wanted.url, hint=ADVICE) from None
+            if error.code == 416:
+                part.unlink(missing_ok=True)
+            _wait(wanted.url, attempt, f"HTTP {error.code}")
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError,
+                ConnectionError) as error:  # fmt: skip
+            _wait(wanted.url, attempt, str(getattr(error, "reason", error)))
+    return None
 
 
 def _wait(url: str, attempt: int, reason: str) -> None:
@@ -102,36 +182,57 @@ def _wait(url: str, attempt: int, reason: str) -> None:
     time.sleep(0.1 * 4**attempt)
 
 
-def _fetch(
-    url: str, part: Path, max_bytes: int, progress: Callable[[float, str], None] | None
-) -> None:
+def _fetch(wanted: _Wanted, part: Path) -> None:
     have = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "securitynet"} | ({"Range": f"bytes={have}-"} if have else {})
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - check_url has passed
+    request = urllib.request.Request(wanted.url, headers=headers)  # noqa: S310 - check_url passed
     opener = urllib.request.build_opener(_SafeRedirects)
     with opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
-        resumes = answer.status == 206
+        resumes = _resumes(answer, have)
         total = _total(answer, have if resumes else 0)
-        if total is not None and total > max_bytes:
-            raise IntegrityError(f"{total:,} bytes are over the limit of {max_bytes:,}", where=url)
+        _check_answer(answer, total, wanted)
         with part.open("ab" if resumes else "wb") as file:
-            _copy(answer, file, url, max_bytes, total, progress)
-        if total is not None and part.stat().st_size != total:
-            raise ConnectionError(f"got {part.stat().st_size:,} of {total:,} bytes")
+            _copy(answer, file, wanted, total)
+    size = part.stat().st_size
+    if total is not None and size != total:
+        raise ConnectionError(f"got {size:,} of {total:,} bytes")
+    if wanted.n_bytes not in (None, size):
+        part.unlink()
+        raise IntegrityError(f"{size:,} bytes instead of {wanted.n_bytes:,}", where=wanted.url)
+
+
+def _resumes(answer: Any, have: int) -> bool:
+    """Whether the answer goes on where the part ends; some servers send another range."""
+    if answer.status != 206:
+        return False
+    found = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
+    if found is None or int(found[1]) != have:
+        raise ResourceError("the server sent another range", where=answer.url, hint=ADVICE)
+    return True
 
 
 def _total(answer: Any, have: int) -> int | None:
-    length = answer.headers.get("Content-Length")
-    return None if length is None else have + int(length)
+    length = answer.headers.get("Content-Length", "")
+    return have + int(length) if length.isdecimal() else None
 
 
-def _copy(
-    answer: Any, file: IO[bytes], url: str, max_bytes: int, total: int | None,
-    progress: Callable[[float, str], None] | None,
-) -> None:  # fmt: skip
+def _check_answer(answer: Any, total: int | None, wanted: _Wanted) -> None:
+    problem = None
+    if answer.headers.get_content_type() == "text/html":
+        problem = "the server sent a web page instead of the file"
+    elif total is not None and total > wanted.max_bytes:
+        problem = f"{total:,} bytes are over the limit of {wanted.max_bytes:,}"
+    elif total is not None and wanted.n_bytes not in (None, total):
+        problem = f"{total:,} bytes instead of {wanted.n_bytes:,}"
+    if problem is not None:
+        raise IntegrityError(problem, where=wanted.url, hint="the address or the card is outdated")
+
+
+def _copy(answer: Any, file: IO[bytes], wanted: _Wanted, total: int | None) -> None:
+    name = Path(urlsplit(wanted.url).path).name
     while chunk := answer.read(CHUNK):
+        if file.tell() + len(chunk) > wanted.max_bytes:
+            raise IntegrityError(f"more than {wanted.max_bytes:,} bytes", where=wanted.url)
         file.write(chunk)
-        if file.tell() > max_bytes:
-            raise IntegrityError(f"more than {max_bytes:,} bytes", where=url)
-        if progress is not None and total:
-            progress(file.tell() / total, f"downloading {Path(urlsplit(url).path).name}")
+        if wanted.progress is not None and total:
+            wanted.progress(file.tell() / total, f"downloading {name}")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +11,16 @@ from pathlib import Path
 from securitynet.catalogue.cards import Weights
 from securitynet.errors import IntegrityError, ResourceError, UnsafeFileError, UsageError
 from securitynet.files.atomic import write_text
-from securitynet.files.digest import digest, find_in_mirrors, matches
+from securitynet.files.digest import digest_once, find_in_mirrors, matches
 from securitynet.files.download import download
 from securitynet.files.folders import cache_folder
 from securitynet.records import fingerprint
-from securitynet.weights import child
-from securitynet.weights.inspect import scan
+from securitynet.weights.convert import convert
+from securitynet.weights.inspect import ScanReport, scan
 
-TIMEOUT_SECONDS = 600
 REFUSAL = "do not open it; if you trust its author, ask for safetensors"
+LAYOUT = 2
+"""Rises when what the cache holds changes."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ class Opened:
         state_key: Where its state dict lay.
         prefix: Prefix that was stripped from every name.
         converted_sha256: sha256 of the safetensors file.
+        notes: What was left out of it.
     """
 
     path: Path
@@ -43,6 +43,7 @@ class Opened:
     state_key: str
     prefix: str
     converted_sha256: str
+    notes: tuple[str, ...] = ()
 
 
 def open_checkpoint(weights: Weights, *, folder: str | None, where: str) -> Opened:
@@ -54,7 +55,7 @@ def open_checkpoint(weights: Weights, *, folder: str | None, where: str) -> Open
         where: Named in errors.
 
     Raises:
-        UsageError: If a local file is not there.
+        UsageError: If the card names no file.
         ResourceError: If the file cannot be had.
         IntegrityError: If it is not what the card says, or damaged.
         UnsafeFileError: If it could run code or cannot be decided.
@@ -64,64 +65,78 @@ def open_checkpoint(weights: Weights, *, folder: str | None, where: str) -> Open
         if known is not None:
             return known
     path = locate(weights, folder=folder, where=where)
-    sha256 = digest(path)
-    known = _known(sha256, weights.state_key)
-    if known is not None:
-        return known
-    report = scan(path)
-    if report.verdict != "SAFE":
-        _refuse(report.verdict, str(report.findings[0]), where, report.format)
-    return _convert(path, sha256, report.format or "", weights.state_key, where)
+    sha256 = _readable_digest(path, where)
+    return _known(sha256, weights.state_key) or _admit(path, sha256, weights.state_key, where)
 
 
-def _refuse(verdict: str, evidence: str, where: str, form: str | None) -> None:
-    broken = ("not a whole", "ends before", "malformed header", "need", "overlaps")
-    if verdict == "UNDECIDED" and any(word in evidence for word in broken):
-        raise IntegrityError(
-            f"the checkpoint is damaged: {evidence}", where=where, hint="get the file again"
-        )
-    raise UnsafeFileError(
-        f"{verdict}: {evidence}", where=where, hint=REFUSAL, flags=["door", verdict.lower()]
-    )
+def _readable_digest(path: Path, where: str) -> str:
+    try:
+        return digest_once(path)
+    except OSError as error:
+        raise ResourceError(f"cannot read {path}: {error.strerror}", where=where) from error
 
 
 def locate(weights: Weights, *, folder: str | None, where: str) -> Path:
     """Return the original file: beside the card, in a mirror, in the cache, or downloaded.
 
     Raises:
-        UsageError: If a local file is not there.
+        UsageError: If the card has neither a path nor a checksum.
         ResourceError: If the file cannot be had.
         IntegrityError: If its checksum is not the card's.
     """
     checksum, algorithm = weights.checksum, weights.checksum_algorithm or "sha256"
     if weights.path is not None:
-        path = Path(folder or ".") / weights.path
-        if not path.is_file():
-            raise UsageError(
-                f"no checkpoint at {path}", where=where, hint="correct weights.path in the card"
-            )
-        if checksum and not matches(path, checksum, algorithm):
-            raise IntegrityError(
-                f"{path.name} does not have the card's {algorithm} {checksum[:16]}...",
-                where=where,
-                hint="the file was changed or the card is of another file",
-            )
-        return path
+        return _local(Path(folder or ".") / weights.path, checksum, algorithm, where)
     if not checksum:
         raise UsageError("the card has no checksum, so nothing is downloaded", where=where)
     mirrored = find_in_mirrors(checksum, algorithm, weights.bytes)
     if mirrored is not None:
         return mirrored
-    destination = cache_folder() / "downloads" / f"{algorithm}-{checksum}"
+    destination = cache_folder() / "downloads" / f"{algorithm}-{checksum.lower()}"
     if destination.is_file() and matches(destination, checksum, algorithm):
         return destination
     if weights.url is None:
-        raise ResourceError("no address to download from", where=where)
-    return download(weights.url, destination, checksum=checksum, algorithm=algorithm)
+        raise ResourceError(
+            "the weights are not on this machine and the card has no address",
+            where=where,
+            hint="put the file into a folder named by SECURITYNET_MIRROR",
+        )
+    return download(
+        weights.url, destination, checksum=checksum, algorithm=algorithm, n_bytes=weights.bytes
+    )
+
+
+def _local(path: Path, checksum: str | None, algorithm: str, where: str) -> Path:
+    if not path.is_file():
+        raise ResourceError(
+            f"no checkpoint at {path}", where=where, hint="correct weights.path in the card"
+        )
+    if checksum and not matches(path, checksum, algorithm):
+        raise IntegrityError(
+            f"{path.name} does not have the card's {algorithm} {checksum[:16]}...",
+            where=where,
+            hint="the file was changed or the card is of another file",
+        )
+    return path
+
+
+def _refuse(report: ScanReport, where: str) -> None:
+    first = report.findings[0]
+    if report.verdict == "UNDECIDED" and first.kind == "damage":
+        raise IntegrityError(
+            f"the checkpoint is damaged: {first}", where=where, hint="get the file again"
+        )
+    evidence = next((item for item in report.findings if item.kind == "danger"), first)
+    raise UnsafeFileError(
+        f"{report.verdict}: {evidence}",
+        where=where,
+        hint=REFUSAL,
+        flags=["door", report.verdict.lower()],
+    )
 
 
 def _entry(sha256: str, state_key: str | None) -> Path:
-    name = fingerprint([sha256, state_key or ""])
+    name = fingerprint([LAYOUT, sha256, state_key or ""])
     return cache_folder() / "weights" / name[:2] / name
 
 
@@ -130,61 +145,55 @@ def _known(sha256: str, state_key: str | None) -> Opened | None:
     path = entry.with_suffix(".safetensors")
     try:
         facts = json.loads(entry.with_suffix(".json").read_text(encoding="utf-8"))
-        if path.stat().st_size != facts["bytes"]:
+        if path.stat().st_size != facts["bytes"] or facts["sha256"] != sha256:
             return None
         return Opened(
             path, sha256, facts["format"], facts["state_key"], facts["prefix"],
-            facts["converted_sha256"],
+            facts["converted_sha256"], tuple(facts["notes"]),
         )  # fmt: skip
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _convert(path: Path, sha256: str, form: str, state_key: str | None, where: str) -> Opened:
+def _admit(path: Path, sha256: str, state_key: str | None, where: str) -> Opened:
+    """Inspect and convert a private copy, so that the file cannot change between the two."""
     entry = _entry(sha256, state_key)
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".door-") as scratch:
-        made = Path(scratch) / "converted.safetensors"
-        if form == "safetensors":
-            shutil.copyfile(path, made)
-            facts = {"state_key": "", "prefix": ""}
-        else:
-            facts = _run_child(path.resolve(), made, state_key, where)
-        made.chmod(0o444)
-        facts |= {"format": form, "bytes": made.stat().st_size, "converted_sha256": digest(made)}
-        made.replace(entry.with_suffix(".safetensors"))
-    write_text(entry.with_suffix(".json"), json.dumps(facts))
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".door-") as scratch:
+            _convert_copy(path, Path(scratch), entry, sha256, state_key, where)
+    except OSError as error:
+        raise ResourceError(
+            f"cannot use the cache: {error.strerror or error}",
+            where=entry.parent,
+            hint="free some disk space or set SECURITYNET_CACHE to another folder",
+        ) from error
     opened = _known(sha256, state_key)
     if opened is None:
         raise IntegrityError("the cache lost a file that was just written", where=entry)
     return opened
 
 
-def _run_child(path: Path, made: Path, state_key: str | None, where: str) -> dict[str, object]:
-    command = [sys.executable, "-I", str(child.__file__), str(path), str(made), state_key or ""]
-    try:
-        outcome = subprocess.run(  # noqa: S603 - our own interpreter and script
-            command,
-            env={"PATH": "/nonexistent", "OMP_NUM_THREADS": "1"},
-            cwd=made.parent,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
-        facts: dict[str, object] = json.loads(outcome.stdout.splitlines()[-1])
-    except subprocess.TimeoutExpired:
-        raise UnsafeFileError(f"opening took over {TIMEOUT_SECONDS} s", where=where) from None
-    except (ValueError, IndexError):
-        reason = outcome.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise IntegrityError(
-            f"the child process that opens it ended with {outcome.returncode}: {reason}",
-            where=where,
-            hint="the file is damaged, or too large for this machine",
-        ) from None
-    if "error" in facts:
-        raise IntegrityError(
-            f"cannot be opened: {facts['error']}", where=where, hint="the file is damaged or "
-            "holds no state dict; weights.state_key in the card says where one lies",
-        )  # fmt: skip
-    return facts
+def _convert_copy(
+    path: Path, scratch: Path, entry: Path, sha256: str, state_key: str | None, where: str
+) -> None:
+    source, made = scratch.resolve() / "source", scratch.resolve() / "converted.safetensors"
+    shutil.copyfile(path, source)
+    report = scan(source)
+    if report.sha256 != sha256:
+        raise IntegrityError("the file changed while it was read", where=where)
+    if report.verdict != "SAFE":
+        _refuse(report, where)
+    form = report.format or ""
+    facts = convert(source, made, form=form, sha256=sha256, state_key=state_key, where=where)
+    after = scan(made)
+    if after.verdict != "SAFE" or after.format != "safetensors":
+        raise IntegrityError("the conversion did not write safetensors", where=where)
+    made.chmod(0o444)
+    dropped = tuple(f"not a tensor: {name}" for name in facts["dropped"])
+    record = {
+        "sha256": sha256, "format": form, "bytes": after.bytes, "converted_sha256": after.sha256,
+        "state_key": facts["state_key"], "prefix": facts["prefix"], "notes": dropped,
+    }  # fmt: skip
+    made.replace(entry.with_suffix(".safetensors"))
+    write_text(entry.with_suffix(".json"), json.dumps(record))

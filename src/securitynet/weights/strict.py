@@ -25,14 +25,7 @@ def load_into(module: nn.Module, opened: Opened, *, where: str) -> None:
     Raises:
         IntegrityError: Listing every name, shape, type or value that does not fit.
     """
-    if digest(opened.path) != opened.converted_sha256:
-        raise IntegrityError(
-            "the cached weights are damaged", where=opened.path, hint="delete this file"
-        )
-    try:
-        tensors = load_file(opened.path)
-    except (SafetensorError, OSError) as error:
-        raise IntegrityError(f"cannot be read: {error}", where=opened.path) from None
+    tensors = _read(opened)
     problems = check(module.state_dict(), tensors)
     if problems:
         more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
@@ -44,13 +37,25 @@ def load_into(module: nn.Module, opened: Opened, *, where: str) -> None:
     module.load_state_dict(tensors, strict=False)  # only absent batch counters are left out
 
 
+def _read(opened: Opened) -> dict[str, Tensor]:
+    """Read the tensors, after making sure that the cache still holds what the door wrote."""
+    hint = f"delete {opened.path} and give the same command again"
+    try:
+        if digest(opened.path) != opened.converted_sha256:
+            raise IntegrityError("the cached weights are damaged", where=opened.path, hint=hint)
+        tensors: dict[str, Tensor] = load_file(opened.path)
+    except (SafetensorError, OSError) as error:
+        raise IntegrityError(f"cannot be read: {error}", where=opened.path, hint=hint) from None
+    return tensors
+
+
 def check(wanted: dict[str, Tensor], tensors: dict[str, Tensor]) -> list[str]:
     """Return every difference between an architecture's state and a checkpoint's tensors."""
     counters = {name for name in wanted if name.endswith("num_batches_tracked")}
     problems = [f"{name} is missing" for name in wanted if name not in {*tensors, *counters}]
     problems += [f"{name} is not part of it" for name in tensors if name not in wanted]
-    for name in wanted.keys() & tensors.keys():
-        problems += _compare(name, wanted[name], tensors[name])
+    for name in wanted:
+        problems += _compare(name, wanted[name], tensors[name]) if name in tensors else []
     return problems
 
 
