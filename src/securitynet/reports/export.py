@@ -9,46 +9,60 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from securitynet.records import Evaluation, Measure
-from securitynet.reports.tables import COLUMNS, TITLES
-from securitynet.reports.wording import FAMILIES, figure, p_value, settings
+from securitynet.reports.sections import Section, sections
+from securitynet.reports.wording import Labeller, cell, labeller, name_of, plain
 
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS_CSV = (
+CSV_COLUMNS = (
     "key", "model", "origin", "method", "config", "dataset", "seed", "status", "kind", "measure",
     "value", "low", "high", "n", "flags", "error",
 )  # fmt: skip
+FORMULA_STARTS = ("=", "+", "-", "@")
+"""Spreadsheets run cells that begin so; ids and errors come from strangers."""
 
 
 def to_csv(records: Sequence[Evaluation]) -> str:
-    """Return one row a measure or null; a record without figures keeps one row."""
+    """Return one row a measure or null; a record without figures keeps one row.
+
+    Numbers have full precision and unknown ones are empty. Texts that a spreadsheet would run
+    as a formula begin with an apostrophe.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS_CSV)
+    writer.writerow(CSV_COLUMNS)
     for record in records:
         head = [
-            record.key, record.model, record.origin, record.method,
-            json.dumps(dict(record.config), sort_keys=True), record.dataset, record.seed,
-            record.status,
+            record.key, _harmless(record.model), _harmless(record.origin),
+            _harmless(record.method), json.dumps(dict(record.config), sort_keys=True),
+            _harmless(record.dataset), record.seed, record.status,
         ]  # fmt: skip
-        tail = [" ".join(record.flags), record.error or ""]
+        tail = [_harmless(" ".join(record.flags)), _harmless(record.error or "")]
         for kind, name, m in _figures(record) or [("", "", Measure(None))]:
-            writer.writerow([*head, kind, name, *map(_cell, (m.value, m.low, m.high, m.n)), *tail])
+            numbers = map(_exact, (m.value, m.low, m.high, m.n))
+            writer.writerow([*head, kind, _harmless(name), *numbers, *tail])
     return text.getvalue()
 
 
+def _harmless(text: str) -> str:
+    return f"'{plain(text)}" if text.startswith(FORMULA_STARTS) else plain(text)
+
+
 def _figures(record: Evaluation) -> list[tuple[str, str, Measure]]:
-    measures = [("measure", name, m) for name, m in record.measures.items()]
-    return measures + [("null", name, m) for name, m in record.nulls.items()]
+    measures = [("measure", name, measure) for name, measure in record.measures.items()]
+    return measures + [("null", name, measure) for name, measure in record.nulls.items()]
 
 
-def _cell(value: float | None) -> str:
+def _exact(value: float | None) -> str:
     return "" if value is None else repr(value)
 
 
 def to_frame(records: Sequence[Evaluation]) -> pd.DataFrame:
-    """Return one row a record, with columns ``auc``, ``auc_low``, ``auc_high``, ``auc_n``, ..."""
+    """Return one row a record, with columns ``auc``, ``auc_low``, ``auc_high``, ``auc_n``, ...
+
+    Curves and blobs are left out; unknown figures are missing values.
+    """
     import pandas as pd
 
     rows = []
@@ -63,40 +77,41 @@ def to_frame(records: Sequence[Evaluation]) -> pd.DataFrame:
 
 
 def to_latex(records: Sequence[Evaluation]) -> str:
-    """Return one booktabs table a threat."""
-    parts = []
-    for prefix, title in FAMILIES.items():
-        mine = [r for r in records if r.method.startswith(prefix + ".") and r.status == "ok"]
-        if mine:
-            parts.append(_latex_table(mine, prefix, title))
-    return "\n".join(parts)
+    r"""Return one table a threat, for ``\usepackage{booktabs}``; everything is escaped."""
+    label = labeller(records)
+    return "\n".join(_latex_table(s, label) for s in sections(records) if s.records)
 
 
-def _latex_table(records: Sequence[Evaluation], prefix: str, title: str) -> str:
-    names = [n for n in COLUMNS[prefix] if any(n in record.measures for record in records)]
-    head = " & ".join(["Model", "Method", *(_tex(TITLES.get(name, name)) for name in names)])
+def _latex_table(section: Section, label: Labeller) -> str:
+    columns = ["Model", "Method", *(_tex(name_of(name)) for name in section.names)]
     lines = [
-        "\\begin{table}",
-        f"\\caption{{{title}; 95\\% intervals.}}",
-        f"\\begin{{tabular}}{{ll{'r' * len(names)}}}",
-        "\\toprule",
-        f"{head} \\\\",
-        "\\midrule",
+        r"\begin{table}",
+        r"\centering\footnotesize",
+        rf"\caption{{{section.title}; 95\% intervals in brackets.}}",
+        rf"\begin{{tabular}}{{ll{'r' * len(section.names)}}}",
+        r"\toprule",
+        rf"{' & '.join(columns)} \\",
+        r"\midrule",
     ]
-    for record in records:
-        cells = [
-            p_value(record.measures.get(n)) if n == "p_value" else figure(record.measures.get(n))
-            for n in names
-        ]
-        row = " & ".join(_tex(cell) for cell in (record.model, settings(record), *cells))
-        lines.append(f"{row} \\\\")
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table}", ""])
+    model = None
+    for record in section.records:
+        name = "" if record.model == model else _tex(record.model)
+        model = record.model
+        cells = [_tex_figure(cell(record, name)) for name in section.names]
+        lines.append(rf"{' & '.join([name, _tex(label(record)), *cells])} \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def _tex_figure(text: str) -> str:
+    return "--" if text == "-" else _tex(text).replace("-", "$-$")
 
 
 def _tex(text: str) -> str:
     special = {
         "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
         "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-        "<": r"$<$", ">": r"$>$",
+        "<": r"$<$", ">": r"$>$", "�": "?", "…": r"\dots{}",
     }  # fmt: skip
-    return "".join(special.get(character, character) for character in text)
+    escaped = "".join(special.get(character, character) for character in plain(text))
+    # after a line's end, TeX would read a leading bracket or star as an argument of that end
+    return f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped

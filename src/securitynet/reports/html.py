@@ -9,16 +9,23 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from securitynet import __version__
 from securitynet.records import Evaluation
-from securitynet.reports.plots import ReadArray, pictures, png_uri, svg_uri
-from securitynet.reports.tables import COLUMNS, TITLES
+from securitynet.registry import methods
+from securitynet.reports.canvas import png_uri, svg_uri
+from securitynet.reports.plots import Picture, ReadArray, pictures
+from securitynet.reports.sections import ABOUT_MODEL, Section, sections
+from securitynet.reports.verdicts import verdicts
 from securitynet.reports.wording import (
     FAMILIES,
-    FLAGS,
+    Labeller,
     by_model,
+    cell,
     figure,
-    p_value,
-    settings,
-    verdicts,
+    flag_text,
+    labeller,
+    name_of,
+    number,
+    plain,
+    sample_size,
 )
 
 
@@ -33,12 +40,34 @@ def render_html(
     """Return the report as one HTML page.
 
     Args:
-        records: What to show.
+        records: What to show, of any status; may be empty.
         read_array: Gives the array of a blob's sha256.
         title: Title of the page.
         introduction: One paragraph.
         environment: Versions and device; taken from the records if left out.
     """
+    label = labeller(records)
+    models = [
+        _model(f"m{i}", name, mine, read_array, label)
+        for i, (name, mine) in enumerate(by_model(records).items(), start=1)
+    ]
+    asked = [t for t in FAMILIES if any(v.threat == t for m in models for v in m["verdicts"])]
+    page: str = _template().render(
+        title=plain(title),
+        introduction=introduction,
+        models=models,
+        threats={threat: FAMILIES[threat] for threat in asked},
+        flags={plain(f): flag_text(f) for f in sorted({f for r in records for f in r.flags})},
+        environments=[_shown(environment)] if environment else _environments(records),
+        methods=_methods(records),
+        version=__version__,
+        n_records=len(records),
+        n_failed=sum(record.status != "ok" for record in records),
+    )
+    return page
+
+
+def _template() -> Any:
     templates = Environment(
         loader=PackageLoader("securitynet", "reports/templates"),
         autoescape=True,
@@ -46,71 +75,113 @@ def render_html(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shown = environment or next((r.environment for r in records if r.status == "ok"), {})
-    return templates.get_template("report.html").render(
-        title=title,
-        introduction=introduction,
-        models=[_model(name, mine, read_array) for name, mine in by_model(records)],
-        flags={f: FLAGS.get(f, "") for f in sorted({f for r in records for f in r.flags})},
-        environment=shown,
-        version=__version__,
-        n_records=len(records),
-    )
+    return templates.get_template("report.html")
 
 
-def _model(name: str, records: Sequence[Evaluation], read_array: ReadArray) -> dict[str, Any]:
-    drawn = [
-        {
-            "caption": caption,
-            "uri": png_uri(picture) if isinstance(picture, bytes) else svg_uri(picture),
-        }
-        for _, caption, picture in pictures(records, read_array)
-    ]
-    first = records[0]
+def _model(
+    anchor: str,
+    name: tuple[str, str],
+    records: Sequence[Evaluation],
+    read_array: ReadArray,
+    label: Labeller,
+) -> dict[str, Any]:
+    drawn = list(pictures(records, read_array, label))
     return {
-        "id": name,
-        "dataset": first.dataset,
-        "sha256": first.weights_sha256,
-        "verdicts": verdicts(records),
-        "tables": [_table(records, prefix) for prefix in FAMILIES if _has(records, prefix)],
-        "pictures": drawn,
-        "errors": sorted({f"{r.method} {r.status}: {r.error}" for r in records if r.error}),
+        "anchor": anchor,
+        "id": plain(name[0]),
+        "dataset": plain(name[1]),
+        "origin": plain(", ".join(sorted({record.origin for record in records}))),
+        "weights": sorted({plain(record.weights_sha256) for record in records}),
+        "facts": _facts(records),
+        "verdicts": verdicts(records, label),
+        "sections": [_section(section, label) for section in sections(records)],
+        "pictures": {
+            threat: [_picture(p) for p in drawn if _threat(p) == threat] for threat in FAMILIES
+        },
     }
 
 
-def _has(records: Sequence[Evaluation], prefix: str) -> bool:
-    return any(r.method.startswith(prefix + ".") and r.status == "ok" for r in records)
+def _facts(records: Sequence[Evaluation]) -> dict[str, str]:
+    """Return what was measured of the target itself."""
+    found = {}
+    for names in ABOUT_MODEL.values():
+        for name in names:
+            known = (r.measures.get(name) for r in records)
+            first = next((m for m in known if m is not None and m.value is not None), None)
+            if first is not None:
+                found[name_of(name)] = figure(first)
+    if "test accuracy" in found:
+        found.pop("target accuracy", None)
+    return found
 
 
-def _table(records: Sequence[Evaluation], prefix: str) -> dict[str, Any]:
-    mine = [r for r in records if r.method.startswith(prefix + ".") and r.status == "ok"]
-    wanted = COLUMNS[prefix]
-    names = [name for name in wanted if any(name in record.measures for record in mine)]
-    nulls = sorted({name for record in mine for name in record.nulls})
+def _threat(picture: Picture) -> str:
+    start = picture.name.split("-", 1)[0]
+    return {"membership": "mia", "stealing": "steal"}.get(start, "backdoor")
+
+
+def _picture(picture: Picture) -> dict[str, Any]:
+    if isinstance(picture.content, tuple):
+        tiles = [{"tile": tile, "uri": png_uri(tile.png)} for tile in picture.content]
+        return {"caption": picture.caption, "tiles": tiles}
+    width = round(picture.content.get_size_inches()[0] * 96)
+    return {"caption": picture.caption, "uri": svg_uri(picture.content), "width": width}
+
+
+def _section(section: Section, label: Labeller) -> dict[str, Any]:
+    nulls = sorted({name for record in section.records for name in record.nulls})
+    names: list[str] = []
+    for name in section.names:  # a page has room for every null by its name
+        names += nulls if name == "null" else [name]
     rows = [
-        [
-            settings(record),
-            *(_cell(record, name) for name in names),
-            *(figure(record.nulls.get(name)) for name in nulls),
-            f"{max((m.n or 0) for m in record.measures.values()):,}",
-            f"{record.queries or 0:,}",
-            f"{record.seconds or 0:.1f}",
-            " ".join(record.flags),
-        ]
-        for record in mine
+        {
+            "method": label(record),
+            "cells": [cell(record, name) for name in names],
+            "n": sample_size(record),
+            "queries": "-" if record.queries is None else f"{record.queries:,}",
+            "seconds": "-" if record.seconds is None else number(record.seconds),
+            "flags": [plain(flag) for flag in record.flags],
+        }
+        for record in section.records
     ]
-    heads = ["method", *(TITLES.get(n, n.replace("_", " ")) for n in names), *nulls]
+    troubles = [
+        (label(r), r.status, plain(r.error or "no reason given"), [plain(f) for f in r.flags])
+        for r in section.troubles
+    ]
     return {
-        "title": FAMILIES[prefix],
-        "heads": [*heads, "n", "queries", "s", "flags"],
+        "threat": section.threat,
+        "title": section.title,
+        "heads": [name_of(name) for name in names],
         "rows": rows,
+        "troubles": troubles,
     }
 
 
-def _cell(record: Evaluation, name: str) -> str:
-    measure = record.measures.get(name)
-    if name == "p_value":
-        return p_value(measure)
-    if name == "infected_label" and measure is not None and measure.value is not None:
-        return f"{measure.value:.0f}"
-    return figure(measure)
+def _environments(records: Sequence[Evaluation]) -> list[dict[str, str]]:
+    """Return the different environments behind the records, most frequent first."""
+    counts: dict[tuple[tuple[str, str], ...], int] = {}
+    for record in records:
+        if record.environment and record.status == "ok":
+            shown = tuple(_shown(record.environment).items())
+            counts[shown] = counts.get(shown, 0) + 1
+    return [dict(shown) for shown in sorted(counts, key=lambda shown: -counts[shown])]
+
+
+def _shown(environment: Mapping[str, Any]) -> dict[str, str]:
+    return {plain(name): plain(value) for name, value in environment.items()}
+
+
+def _methods(records: Sequence[Evaluation]) -> list[dict[str, str]]:
+    """Return the methods behind the records with version, options and source."""
+    known = methods()
+    found: dict[tuple[str, int], dict[str, str]] = {}
+    for record in sorted(records, key=lambda record: (record.method, record.version)):
+        method = known.get(record.method)
+        found[record.method, record.version] = {
+            "id": plain(record.method),
+            "version": str(record.version),
+            "summary": method.summary if method else "",
+            "paper": method.paper if method else "not installed here",
+            "soundness": method.soundness if method else "",
+        }
+    return list(found.values())

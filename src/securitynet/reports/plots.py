@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import io
+import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,200 +14,311 @@ from numpy.typing import NDArray
 
 from securitynet.files.atomic import write_atomic
 from securitynet.records import Evaluation
-from securitynet.reports.wording import settings
+from securitynet.reports.canvas import (
+    INK,
+    PALE,
+    PALETTE,
+    add_legend,
+    name_axes,
+    new_figure,
+    safe,
+    to_png,
+    to_svg,
+)
+from securitynet.reports.triggers import Tile, trigger_tiles
+from securitynet.reports.wording import (
+    Labeller,
+    by_model,
+    class_name,
+    family,
+    labeller,
+    number,
+    plain,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ReadArray = Callable[[str], NDArray[Any]]
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#555555")
-"""Okabe & Ito's palette, told apart by colour-blind readers."""
+MOST_CURVES, MOST_HISTOGRAMS, MOST_STEALING, MOST_BARS = 5, 3, 2, 40
+LOWEST_RATE = 1e-3
+SERIES = {
+    "agreement": ("agreement with the target", PALETTE[0], "o"),
+    "floor_agreement": ("floor: agreement without asking", PALETTE[1], "s"),
+    "accuracy": ("accuracy of the copy", PALETTE[2], "^"),
+}
+COUNT_NAMES = {
+    "members": "members (training images)",
+    "nonmembers": "non-members",
+    "clean": "clean inputs",
+    "triggered": "triggered inputs",
+}
 
 
-def _figure(n_columns: int, height: float = 3.2, width: float = 4.0) -> tuple[Figure, Any]:
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a model's records.
 
-    with rc_context({"svg.fonttype": "none", "font.size": 9, "svg.hashsalt": "securitynet"}):
-        figure = Figure(figsize=(width * n_columns, height), layout="constrained")
-        axes = figure.subplots(1, n_columns, squeeze=False)[0]
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(alpha=0.25, linewidth=0.6)
-    return figure, axes
+    Attributes:
+        name: File name without ending, unique within the model.
+        caption: What it shows and how to read it.
+        content: A figure, or PNG tiles one a class.
+    """
+
+    name: str
+    caption: str
+    content: Figure | tuple[Tile, ...]
 
 
-def roc(records: Sequence[Evaluation]) -> Figure | None:
-    """Draw ROC curves with pointwise bands, on linear and logarithmic axes."""
-    drawn = [record for record in records if "roc" in record.details]
+def _floats(values: Any) -> NDArray[np.float64]:
+    return np.asarray(values, dtype=np.float64)  # None becomes NaN and is not drawn
+
+
+def _auc(record: Evaluation) -> float:
+    measure = record.measures.get("auc") or record.measures.get("auroc")
+    return -1.0 if measure is None or measure.value is None else measure.value
+
+
+def roc(records: Sequence[Evaluation], label: Labeller) -> Figure | None:
+    """Draw ROC curves with pointwise bands, on linear and on logarithmic axes.
+
+    Args:
+        records: Records with ``details["roc"]``; only those with the largest AUC are drawn.
+        label: Names a record's method.
+    """
+    drawn = sorted((r for r in records if r.details.get("roc")), key=_auc, reverse=True)
     if not drawn:
         return None
-    figure, axes = _figure(2)
-    for i, record in enumerate(drawn):
-        curve = {name: np.asarray(values) for name, values in record.details["roc"].items()}
-        colour = COLOURS[i % len(COLOURS)]
+    figure, axes = new_figure(2, width=9.2, height=3.9)
+    for record, colour in zip(drawn[:MOST_CURVES], PALETTE, strict=False):
+        name = f"{label(record)}, {number(_auc(record))}" if _auc(record) >= 0 else label(record)
         for axis in axes:
-            axis.step(curve["fpr"], curve["tpr"], where="post", color=colour, linewidth=1.2,
-                      label=settings(record))  # fmt: skip
-            axis.fill_between(curve["fpr"], curve["low"], curve["high"], step="post",
-                              color=colour, alpha=0.08, linewidth=0)  # fmt: skip
-    diagonal = np.geomspace(1e-4, 1, 50)
+            _curve(axis, record.details["roc"], colour, safe(name))
+    rates = np.geomspace(LOWEST_RATE / 10, 1, 100)
     for axis in axes:
-        axis.plot(diagonal, diagonal, color="#888888", linestyle=":", linewidth=1, label="chance")
-        axis.set(xlabel="false positive rate", ylabel="true positive rate")
-    axes[0].set(xlim=(0, 1), ylim=(0, 1), title="ROC with 95% bands")
-    axes[1].set(xscale="log", yscale="log", xlim=(1e-3, 1), ylim=(1e-3, 1), title="low FPR")
-    axes[0].legend(fontsize=7, frameon=False, loc="lower right")
+        axis.plot(rates, rates, color=PALE, linestyle=(0, (3, 2)), linewidth=1.1, label="chance")
+    axes[0].set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axes[1].set(xscale="log", yscale="log", xlim=(LOWEST_RATE, 1), ylim=(LOWEST_RATE, 1))
+    axes[1].set_aspect("equal")
+    name_axes(axes[0], title="ROC", x="false positive rate", y="true positive rate")
+    name_axes(axes[1], title="Low false positive rates (log axes)", x="false positive rate")
+    add_legend(axes[0], loc="lower right", title="AUC", title_fontsize=8.5)
+    axes[0].get_legend().get_title().set_color(INK)
     return figure
 
 
-def histograms(records: Sequence[Evaluation]) -> Figure | None:
-    """Draw the scores of both groups for up to three records."""
-    drawn = [record for record in records if "histogram" in record.details][:3]
+def _curve(axis: Any, curve: dict[str, Any], colour: str, name: str) -> None:
+    points = {key: _floats(curve[key]) for key in ("fpr", "tpr", "low", "high") if key in curve}
+    axis.step(points["fpr"], points["tpr"], where="post", color=colour, linewidth=1.4, label=name)
+    if {"low", "high"} <= set(points):
+        band = {"step": "post", "color": colour, "alpha": 0.12, "linewidth": 0}
+        axis.fill_between(points["fpr"], points["low"], points["high"], **band)
+
+
+def histograms(records: Sequence[Evaluation], label: Labeller) -> Figure | None:
+    """Draw the score distributions of both groups, for up to three records."""
+    drawn = [r for r in records if r.details.get("histogram")][:MOST_HISTOGRAMS]
     if not drawn:
         return None
-    figure, axes = _figure(len(drawn), height=2.6)
+    figure, axes = new_figure(len(drawn), width=1.6 + 2.9 * len(drawn), height=2.7)
     for axis, record in zip(axes, drawn, strict=True):
         content = dict(record.details["histogram"])
-        edges = content.pop("edges")
-        for (name, shares), colour in zip(content.items(), COLOURS, strict=False):
-            axis.stairs(shares, edges, fill=True, alpha=0.45, color=colour, label=name)
-        axis.set(title=settings(record), xlabel="score", ylabel="share")
-        axis.legend(fontsize=7, frameon=False)
+        edges = _floats(content.pop("edges"))
+        for (name, shares), colour in zip(sorted(content.items()), PALETTE, strict=False):
+            shown = COUNT_NAMES.get(name, name)
+            axis.stairs(_floats(shares), edges, fill=True, alpha=0.35, color=colour, label=shown)
+            axis.stairs(_floats(shares), edges, color=colour, linewidth=1.1)
+        _threshold(axis, record)
+        axis.grid(visible=False, axis="x")
+        name_axes(axis, title=label(record), x="score", y="share" if axis is axes[0] else "")
+    handles, names = axes[0].get_legend_handles_labels()
+    _figure_legend(figure, handles, names, n_columns=3)
     return figure
 
 
-def stealing(records: Sequence[Evaluation]) -> Figure | None:
-    """Draw agreement, floor and accuracy against the query budget."""
-    drawn = [record for record in records if "curve" in record.details]
+def _threshold(axis: Any, record: Evaluation) -> None:
+    threshold = record.details.get("threshold")
+    if isinstance(threshold, int | float):
+        axis.axvline(threshold, color=INK, linestyle=(0, (3, 2)), linewidth=1.1, label="threshold")
+
+
+def stealing(records: Sequence[Evaluation], label: Labeller) -> Figure | None:
+    """Draw agreement, floor and accuracy against the query budget, with intervals.
+
+    With one budget only there is no curve: each record is a row of dots.
+    """
+    drawn = [record for record in records if record.details.get("curve")]
     if not drawn:
         return None
-    figure, axes = _figure(len(drawn))
+    if max(len(record.details["curve"]) for record in drawn) == 1:
+        return _stealing_dots(drawn, label)
+    drawn = drawn[:MOST_STEALING]
+    figure, axes = new_figure(len(drawn), width=1.2 + 4.0 * len(drawn), height=3.6)
     for axis, record in zip(axes, drawn, strict=True):
         curve = record.details["curve"]
         budgets = [point["budget"] for point in curve]
-        for name, colour in zip(
-            ("agreement", "floor_agreement", "accuracy"), COLOURS, strict=False
-        ):
-            middle = np.array([point[name]["value"] for point in curve])
-            low = np.array([point[name]["low"] for point in curve])
-            high = np.array([point[name]["high"] for point in curve])
-            label = "floor (never asked)" if name == "floor_agreement" else name
-            axis.errorbar(budgets, middle, [middle - low, high - middle], marker="o", markersize=4,
-                          capsize=2, color=colour, linewidth=1.2, label=label)  # fmt: skip
-        axis.set(xscale="log", xlabel="queries", ylabel="share of evaluation images",
-                 title=settings(record))  # fmt: skip
+        for name, (title, colour, marker) in SERIES.items():
+            _bars(axis, budgets, [point.get(name) for point in curve], colour, marker, title)
+        axis.set_xscale("log")
         axis.set_xticks(budgets, [f"{budget:,}" for budget in budgets])
         axis.minorticks_off()
-        axis.legend(fontsize=7, frameon=False)
+        axis.set_ylim(top=1.02)
+        y = "share of evaluation images" if axis is axes[0] else ""
+        name_axes(axis, title=label(record), x="queries (log axis)", y=y)
+    _legend_below(figure, axes[0])
     return figure
+
+
+def _bars(
+    axis: Any, xs: Sequence[float], points: Sequence[Any], colour: str, marker: str, title: str
+) -> None:
+    middle, low, high = (
+        _floats([(point or {}).get(end) for point in points]) for end in ("value", "low", "high")
+    )
+    reach = np.nan_to_num(np.maximum([middle - low, high - middle], 0.0))
+    style = {"marker": marker, "markersize": 5, "capsize": 2.5, "linewidth": 1.4}
+    axis.errorbar(xs, middle, reach, color=colour, label=title, **style)
+
+
+def _stealing_dots(records: Sequence[Evaluation], label: Labeller) -> Figure:
+    figure, axes = new_figure(1, width=8.0, height=1.5 + 0.55 * len(records))
+    axis = axes[0]
+    for i, (name, (title, colour, marker)) in enumerate(SERIES.items()):
+        points = [record.details["curve"][0].get(name) or {} for record in records]
+        ends = ("value", "low", "high")
+        middle, low, high = (_floats([point.get(end) for point in points]) for end in ends)
+        reach = np.nan_to_num(np.maximum([middle - low, high - middle], 0.0))
+        rows = np.arange(len(records)) + 0.18 * (i - 1)
+        axis.errorbar(middle, rows, xerr=reach, fmt=marker, color=colour, markersize=6,
+                      capsize=2.5, linewidth=1.4, label=title)  # fmt: skip
+    names = [f"{label(r)}, {r.details['curve'][0]['budget']:,} queries" for r in records]
+    axis.set_yticks(range(len(records)), [safe(name) for name in names])
+    axis.set_ylim(len(records) - 0.5, -0.5)
+    axis.grid(visible=False, axis="y")
+    name_axes(axis, x="share of evaluation images")
+    _legend_below(figure, axis)
+    return figure
+
+
+def _legend_below(figure: Figure, axis: Any) -> None:
+    handles, names = axis.get_legend_handles_labels()
+    _figure_legend(figure, handles, names, n_columns=len(names))
+
+
+def _figure_legend(figure: Figure, handles: Any, names: Any, *, n_columns: int) -> None:
+    place: Any = "outside lower center"
+    figure.legend(
+        handles, names, loc=place, ncols=n_columns, fontsize=8.5, frameon=False, labelcolor=INK
+    )
 
 
 def trigger_norms(record: Evaluation) -> Figure | None:
-    """Draw the size of the smallest trigger of each class; the suspicious class stands out."""
-    norms = record.details.get("norms")
-    if not norms:
+    """Draw the size of the smallest trigger of each class; the infected label stands out."""
+    norms = _floats(record.details.get("norms") or [])
+    if not np.isfinite(norms).any():
         return None
-    figure, axes = _figure(1, height=2.6, width=6.0)
-    infected = int(record.measures["infected_label"].value or 0)
-    colours = [COLOURS[1] if k == infected else COLOURS[0] for k in range(len(norms))]
-    names = record.details.get("classes") or list(range(len(norms)))
-    axes[0].bar(range(len(norms)), norms, color=colours)
-    axes[0].set(ylabel="mask L1 norm (pixels)", title="Smallest trigger a class")
-    if len(norms) <= 30:
-        axes[0].set_xticks(range(len(norms)), [str(n) for n in names], rotation=30, fontsize=8)
+    infected = record.measures.get("infected_label")
+    label = -1 if infected is None or infected.value is None else int(infected.value)
+    figure, axes = new_figure(1, width=min(4.0 + 0.45 * len(norms), 9.2), height=2.9)
+    axis = axes[0]
+    colours = [PALETTE[1] if k == label else PALETTE[0] for k in range(len(norms))]
+    axis.bar(range(len(norms)), norms, color=colours, width=0.75)
+    median = float(np.nanmedian(norms))
+    axis.axhline(median, color=INK, linestyle=(0, (3, 2)), linewidth=1.0, label="median")
+    axis.grid(visible=False, axis="x")
+    names = record.details.get("classes") or []
+    if len(norms) <= MOST_BARS and len(names) == len(norms):
+        is_long = max(len(str(name)) for name in names) > 3
+        turned = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if is_long else {}
+        axis.set_xticks(range(len(norms)), [safe(name, 18) for name in names], **turned)
+    name_axes(axis, x="class", y="mask L1 norm (pixels)")
+    add_legend(axis, loc="best")
     return figure
 
 
-def trigger_image(record: Evaluation, read_array: ReadArray, side: int = 96) -> bytes | None:
-    """Return a PNG of the reversed triggers, one a class: mask above, mask times pattern below."""
-    if not {"masks", "patterns"} <= set(record.blobs):
-        return None
-    from PIL import Image
-
-    masks = np.asarray(read_array(record.blobs["masks"]))[:20]
-    patterns = np.asarray(read_array(record.blobs["patterns"]))[:20]
-    shown = masks[..., None] * patterns
-    rows = [np.repeat(masks[..., None], 3, -1), shown if shown.shape[-1] == 3 else
-            np.repeat(shown, 3, -1)]  # fmt: skip
-    tiles = [[_tile(image, side) for image in row] for row in rows]
-    sheet = np.concatenate([np.concatenate(row, axis=1) for row in tiles])
-    buffer = io.BytesIO()
-    Image.fromarray(sheet).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
-
-
-def _tile(image: NDArray[Any], side: int) -> NDArray[np.uint8]:
-    from PIL import Image
-
-    picture = Image.fromarray(np.round(image.clip(0, 1) * 255).astype(np.uint8))
-    large = np.asarray(picture.resize((side, side), Image.Resampling.NEAREST))
-    return np.pad(large, ((2, 2), (2, 2), (0, 0)), constant_values=128)
-
-
-def to_svg(figure: Figure) -> str:
-    """Return a figure as an SVG element."""
-    from matplotlib import rc_context
-
-    buffer = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "securitynet"}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
-
-
-def svg_uri(figure: Figure) -> str:
-    """Return a figure as a data URI, so that hostile text in it stays inside an image."""
-    return f"data:image/svg+xml;base64,{base64.b64encode(to_svg(figure).encode()).decode()}"
-
-
-def png_uri(data: bytes) -> str:
-    """Return a PNG as a data URI."""
-    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
-
-
 def pictures(
-    records: Sequence[Evaluation], read_array: ReadArray
-) -> Iterator[tuple[str, str, Figure | bytes]]:
-    """Yield (name, caption, picture) for the records of one model."""
+    records: Sequence[Evaluation], read_array: ReadArray, label: Labeller | None = None
+) -> Iterator[Picture]:
+    """Yield the pictures of one model's records, in the order of a report.
+
+    Args:
+        records: Records of one model on one data set, of any status.
+        read_array: Gives the array of a blob's sha256.
+        label: Names a record's method; made from ``records`` if left out.
+    """
+    label = label or labeller(records)
     fine = [record for record in records if record.status == "ok"]
-    mia = [record for record in fine if record.method.startswith("mia.")]
-    steal = [record for record in fine if record.method.startswith("steal.")]
-    candidates: list[tuple[str, str, Figure | bytes | None]] = [
-        ("roc", "Membership inference: ROC curves with pointwise 95% bands", roc(mia)),
-        ("scores", "Scores of members and non-members", histograms(_telling(mia))),
-        ("stealing", "Stealing: what a copy reaches for its queries", stealing(steal)),
-    ]
-    for record in fine:
-        if "norms" in record.details:
-            candidates.append(("triggers", "Reversed triggers: size", trigger_norms(record)))
-            caption = "Reversed triggers: mask (above) and mask times pattern (below), by class"
-            candidates.append(("trigger-images", caption, trigger_image(record, read_array)))
-        elif record.method.startswith("backdoor."):
-            caption = f"{record.method}: scores of clean and triggered inputs"
-            candidates.append((record.method, caption, histograms([record])))
-    yield from ((name, caption, item) for name, caption, item in candidates if item is not None)
+    mia = [record for record in fine if family(record) == "mia"]
+    yield from _drawn("membership-roc", _roc_caption(mia), roc(mia, label))
+    caption = "Scores of members and non-members: the less they overlap, the more the model leaks."
+    yield from _drawn("membership-scores", caption, histograms(_telling(mia), label))
+    caption = (
+        "What a copy reaches for its queries. Only the distance between agreement and floor is "
+        "gained by asking the target."
+    )
+    steal = [record for record in fine if family(record) == "steal"]
+    yield from _drawn("stealing", caption, stealing(steal, label))
+    for i, record in enumerate(r for r in fine if family(r) == "backdoor"):
+        yield from _backdoor(record, f"-{i + 1}" if i else "", read_array, label)
+
+
+def _drawn(name: str, caption: str, content: Figure | tuple[Tile, ...] | None) -> Iterator[Picture]:
+    if content:
+        yield Picture(name, caption, content)
+
+
+def _roc_caption(records: Sequence[Evaluation]) -> str:
+    n = sum(1 for record in records if record.details.get("roc"))
+    chosen = f" The {MOST_CURVES} with the largest AUC of {n} attacks." if n > MOST_CURVES else ""
+    return f"Membership inference with pointwise 95% bands.{chosen}"
+
+
+def _backdoor(
+    record: Evaluation, suffix: str, read_array: ReadArray, label: Labeller
+) -> Iterator[Picture]:
+    name = label(record)
+    caption = (
+        f"{name}: size of the smallest trigger found for each class; the most suspicious, "
+        f"{class_name(record)}, stands out in colour."
+    )
+    yield from _drawn(f"trigger-norms{suffix}", caption, trigger_norms(record))
+    caption = f"{name}: reversed triggers, the mask (left) and the pattern seen through it (right)."
+    yield from _drawn(f"trigger{suffix}", caption, trigger_tiles(record, read_array))
+    caption = f"{name}: scores of clean and triggered inputs."
+    yield from _drawn(f"detector-scores{suffix}", caption, histograms([record], label))
 
 
 def _telling(records: Sequence[Evaluation]) -> list[Evaluation]:
-    """Put the records with continuous scores and the largest AUC first."""
+    """Put the records with the largest AUC first; 0/1 scores have no distribution to see."""
     continuous = [record for record in records if record.method != "mia.correctness"]
-    return sorted(continuous, key=lambda r: -(r.measures["auc"].value or 0.0))
+    return sorted(continuous, key=_auc, reverse=True)
 
 
 def write_plots(records: Sequence[Evaluation], read_array: ReadArray, folder: Path) -> None:
-    """Write every picture as SVG and PNG, one folder a model."""
-    for model in dict.fromkeys(record.model for record in records):
-        place = folder / "".join(c if c.isalnum() or c in "-_." else "-" for c in model).strip(".")
-        mine = [record for record in records if record.model == model]
-        for name, _, picture in pictures(mine, read_array):
-            if isinstance(picture, bytes):
-                _write(place / f"{name}.png", picture)
-                continue
-            _write(place / f"{name}.svg", to_svg(picture).encode())
-            buffer = io.BytesIO()
-            picture.savefig(buffer, format="png", dpi=150)
-            _write(place / f"{name}.png", buffer.getvalue())
+    """Write every picture as SVG and PNG, one folder a model and data set.
+
+    Args:
+        records: What to draw.
+        read_array: Gives the array of a blob's sha256.
+        folder: Where the folders go; made if absent.
+    """
+    label = labeller(records)
+    for (model, dataset), mine in by_model(records).items():
+        place = folder / _folder_name(model, dataset)
+        for picture in pictures(mine, read_array, label):
+            if isinstance(picture.content, tuple):
+                for tile in picture.content:
+                    _write(place / f"{picture.name}-{tile.label:03d}.png", tile.png)
+            else:
+                _write(place / f"{picture.name}.svg", to_svg(picture.content).encode())
+                _write(place / f"{picture.name}.png", to_png(picture.content))
+
+
+def _folder_name(model: str, dataset: str) -> str:
+    """Return a harmless name, with a digest because two ids may look alike after cleaning."""
+    digest = sha256(f"{plain(model)}\n{plain(dataset)}".encode()).hexdigest()[:8]
+    cleaned = re.sub(r"[^A-Za-z0-9_-]+", "-", model).strip("-")[-60:]
+    return f"{cleaned}-{digest}"
 
 
 def _write(path: Path, data: bytes) -> None:

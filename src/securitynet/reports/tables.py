@@ -2,126 +2,175 @@
 
 from __future__ import annotations
 
-import statistics
-from collections import defaultdict
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from securitynet.records import Evaluation, Measure
-from securitynet.reports.wording import FAMILIES, FLAGS, figure, p_value, settings, verdicts
+from securitynet.records import Evaluation
+from securitynet.reports.sections import ABOUT_MODEL, Group, Section, grouped, sections
+from securitynet.reports.verdicts import verdicts
+from securitynet.reports.wording import (
+    Labeller,
+    by_model,
+    cell,
+    figure,
+    flag_text,
+    labeller,
+    name_of,
+    p_value,
+    plain,
+    sample_size,
+)
 
-COLUMNS = {
-    "mia": ("auc", "tpr_at_fpr_1pct", "tpr_at_fpr_0.1pct", "gap"),
-    "steal": ("accuracy", "agreement", "floor_agreement", "excess_agreement"),
-    "backdoor": ("p_value", "infected_label", "attack_success", "auroc", "tpr", "fpr"),
-}
-TITLES = {
-    "auc": "AUC",
-    "tpr_at_fpr_1pct": "TPR@1%FPR",
-    "tpr_at_fpr_0.1pct": "TPR@0.1%FPR",
-    "floor_agreement": "floor",
-    "excess_agreement": "excess",
-    "infected_label": "class",
-    "attack_success": "ASR",
-    "auroc": "AUROC",
-}
+__all__ = ["grouped", "print_tables"]
+
+STYLES = {"bad": "bold red", "good": "green", "unknown": "yellow"}
+NARROWEST_METHOD = 16
 
 
 def print_tables(records: Sequence[Evaluation], console: Console, *, by: str = "model") -> None:
-    """Print one section a threat.
+    """Print one section a threat, then the verdicts and what the flags mean.
+
+    Intervals stand beside their figures where the console is wide enough, below them if not.
 
     Args:
         records: What to show.
-        console: Where.
+        console: Where; its width, colours and ``NO_COLOR`` are obeyed.
         by: ``model`` for one row a record; ``method`` or ``origin`` for medians over models.
+
+    Raises:
+        UsageError: If ``by`` is none of these.
     """
-    for prefix, title in FAMILIES.items():
-        mine = [record for record in records if record.method.startswith(prefix + ".")]
-        if mine and by == "model":
-            _print_family(mine, prefix, title, console)
-        elif mine:
-            console.print(_grouped(mine, prefix, title, by))
-    if by == "model":
-        _print_verdicts(records, console)
-        _print_flags(records, console)
+    if not records:
+        console.print("no results")
+        return
+    if by != "model":
+        _print_groups(grouped(records, by), by, console)
+        return
+    label = labeller(records)
+    for section in sections(records):
+        _print_section(section, label, console)
+    _print_verdicts(records, label, console)
+    _print_flags(records, console)
 
 
-def _print_family(records: Sequence[Evaluation], prefix: str, title: str, console: Console) -> None:
-    fine = [record for record in records if record.status == "ok"]
-    names = [n for n in COLUMNS[prefix] if any(n in record.measures for record in fine)]
-    table = Table(title=f"{title} (95% intervals)", title_justify="left", box=None, pad_edge=False)
-    table.add_column("method", overflow="fold")
-    for name in names:
-        table.add_column(TITLES.get(name, name), justify="right")
-    table.add_column("n", justify="right")
-    model = None
-    for record in records:
-        if record.model != model:
-            model = record.model
-            table.add_row(f"[bold]{escape(record.model)}[/bold] on {escape(record.dataset)}")
-        if record.status == "ok":
-            table.add_row("  " + escape(settings(record)), *_cells(record, names))
-        else:
-            table.add_row(escape(f"  {settings(record)}: {record.status}"))
-    console.print(table)
+def _print_section(section: Section, label: Labeller, console: Console) -> None:
+    console.print(f"[bold underline]{section.title}[/] [dim]95% intervals[/]", highlight=False)
+    heads = ["method", *map(name_of, section.names), "n"]
+    rows = {
+        record.key: [
+            f"  {label(record)}",
+            *(cell(record, name) for name in section.names),
+            sample_size(record),
+        ]
+        for record in section.records
+    }
+    widths = _widths(heads, list(rows.values()), console.width)
+    console.print(_grid([heads], widths, "dim"))
+    for (model, dataset), mine in by_model((*section.records, *section.troubles)).items():
+        title = f"[bold]{escape(plain(model))}[/] on {escape(plain(dataset))}"
+        console.print(title + _about(mine, section.threat), highlight=False)
+        fine = [record for record in mine if record.status == "ok"]
+        for record in fine:
+            console.print(_grid([rows[record.key]], widths, ""))
+            if record.flags:
+                flags = escape(plain(", ".join(record.flags)))
+                console.print(f"    [yellow]{flags}[/]", highlight=False)
+        for record in mine:
+            if record.status != "ok":
+                reason = f"{label(record)}: {record.status}: {plain(record.error or 'no reason')}"
+                console.print(Text(f"  {reason}", style="red"))
     console.print()
 
 
-def _cells(record: Evaluation, names: Sequence[str]) -> list[str]:
-    cells = [
-        p_value(record.measures.get(name)) if name == "p_value" else _short(record, name)
-        for name in names
-    ]
-    sizes = [m.n for m in record.measures.values() if m.n]
-    return [*cells, f"{max(sizes):,}" if sizes else "-"]
+def _about(records: Sequence[Evaluation], threat: str) -> str:
+    """Return what the records say of the target itself, once for all rows."""
+    parts = []
+    for name in ABOUT_MODEL[threat]:
+        known = [r.measures[name] for r in records if name in r.measures]
+        if known and known[0].value is not None:
+            parts.append(f"{name_of(name)} {figure(known[0])}")
+    return f" [dim]{', '.join(parts)}[/]" if parts else ""
 
 
-def _short(record: Evaluation, name: str) -> str:
-    """Value and interval; the null of an AUC stands beside it."""
-    text = figure(record.measures.get(name))
-    null = record.nulls.get("random_target_auc") if name == "auc" else None
-    if name == "infected_label" and record.measures.get(name):
-        return f"{record.measures[name].value or 0:.0f}"
-    return f"{text} null {figure(null)}" if null else text
+def _widths(heads: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[int]:
+    """Return column widths; intervals go below their values if a line does not fit."""
+    widest = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    if sum(widest) + 2 * (len(widest) - 1) <= room:
+        return widest
+    columns = zip(heads, *rows, strict=True)
+    folded = [max(map(_longest_part, column)) for column in columns]
+    left = room - sum(folded[1:]) - 2 * (len(folded) - 1)
+    return [min(max(left, NARROWEST_METHOD), widest[0]), *folded[1:]]
 
 
-def _grouped(records: Sequence[Evaluation], prefix: str, title: str, by: str) -> Table:
-    groups: dict[str, list[Evaluation]] = defaultdict(list)
-    for record in records:
-        if record.status == "ok":
-            name = settings(record)
-            groups[name if by == "method" else f"{record.origin}: {name}"].append(record)
-    table = Table(title=f"{title}: median [min, max] over models", box=None, title_justify="left")
-    table.add_column(by)
-    for name in COLUMNS[prefix]:
-        table.add_column(TITLES.get(name, name), justify="right")
-    table.add_column("models", justify="right")
-    for group, mine in sorted(groups.items()):
-        cells = [figure(_median([r.measures.get(name) for r in mine])) for name in COLUMNS[prefix]]
-        table.add_row(escape(group), *cells, str(len({r.model for r in mine})))
+def _longest_part(text: str) -> int:
+    return max(map(len, _folded(text).split("\n")))
+
+
+def _folded(text: str) -> str:
+    """Break ``0.834 [0.81, 0.86]`` before its interval."""
+    return text.replace(" [", "\n[")
+
+
+def _grid(rows: Sequence[Sequence[str]], widths: Sequence[int], style: str) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False, style=style)
+    for i, width in enumerate(widths):
+        table.add_column(
+            width=width, justify="right" if i else "left", overflow="fold", no_wrap=False
+        )
+    for row in rows:
+        parts = [
+            text if i == 0 or len(text) <= width else _folded(text)
+            for i, (text, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        table.add_row(*map(Text, parts))
     return table
 
 
-def _median(measures: Sequence[Measure | None]) -> Measure:
-    values = [m.value for m in measures if m is not None and m.value is not None]
-    if not values:
-        return Measure(None)
-    return Measure(statistics.median(values), min(values), max(values), len(values))
+def _print_groups(groups: Sequence[Group], by: str, console: Console) -> None:
+    for section in dict.fromkeys(group.section for group in groups):
+        mine = [group for group in groups if group.section == section]
+        names = list(dict.fromkeys(name for group in mine for name in group.measures))
+        heads = [by, *map(name_of, names), "models", "left out"]
+        rows = [
+            [
+                group.name,
+                *(_summary(group, name) for name in names),
+                str(group.n_models),
+                str(group.n_left_out),
+            ]
+            for group in mine
+        ]
+        title = f"[bold underline]{section}[/] [dim]median [[min, max] over models[/]"
+        console.print(title, highlight=False)
+        widths = _widths(heads, rows, console.width)
+        console.print(_grid([heads], widths, "dim"))
+        console.print(_grid(rows, widths, ""))
+        console.print()
 
 
-def _print_verdicts(records: Sequence[Evaluation], console: Console) -> None:
-    styles = {"bad": "bold red", "good": "green", "unknown": "yellow"}
-    for model in dict.fromkeys(record.model for record in records):
-        console.print(f"[bold]{escape(model)}[/bold]")
-        mine = [record for record in records if record.model == model]
-        for _, tone, sentence in verdicts(mine):
-            console.print(f"  [{styles[tone]}]{escape(sentence)}[/{styles[tone]}]")
+def _summary(group: Group, name: str) -> str:
+    measure = group.measures[name]
+    if name != "p_value" or measure.value is None:
+        return figure(measure)
+    ends = [p_value(type(measure)(end)) for end in (measure.low, measure.high)]
+    return f"{p_value(measure)} [{', '.join(ends)}]"
+
+
+def _print_verdicts(records: Sequence[Evaluation], label: Labeller, console: Console) -> None:
+    console.print("[bold underline]Verdicts[/]")
+    for (model, dataset), mine in by_model(records).items():
+        title = f"[bold]{escape(plain(model))}[/] on {escape(plain(dataset))}"
+        console.print(title, highlight=False)
+        for verdict in verdicts(mine, label):
+            console.print(Text(f"  {verdict.sentence}", style=STYLES[verdict.tone]))
+    console.print()
 
 
 def _print_flags(records: Sequence[Evaluation], console: Console) -> None:
-    flags = sorted({flag for record in records for flag in record.flags})
-    for flag in flags:
-        console.print(f"[dim]{flag}: {escape(FLAGS.get(flag, 'see docs/results.md'))}[/dim]")
+    for flag in sorted({flag for record in records for flag in record.flags}):
+        console.print(Text(f"{plain(flag)}: {flag_text(flag)}", style="dim"))

@@ -1,11 +1,12 @@
-"""Figures as text, and the plain-language verdicts: from intervals and nulls, never from points."""
+"""Words and figures: how a measure, a flag and a method are written, in every output alike."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
 
-from securitynet.records import Evaluation, Measure
+from securitynet.records import Evaluation, Measure, canonical_json
 
 FAMILIES = {
     "mia": "Membership inference",
@@ -13,125 +14,198 @@ FAMILIES = {
     "backdoor": "Backdoor detection",
 }
 FLAGS = {
-    "accuracy-gate": "Measured accuracy is off the published one: preprocessing, class order or "
-    "images differ. The run was forced; read every figure with that in mind.",
-    "no-claim": "Nobody published an accuracy to compare with.",
-    "chance-level": "The model is no better than guessing on these images.",
+    "accuracy-gate": "Measured accuracy is off the published one: preprocessing, class order or images differ. The run was forced; read every figure with that in mind.",
+    "no-claim": "Nobody published an accuracy to compare the measured one with.",
+    "chance-level": "The model is no better than guessing on these images, so attacks on it mean little.",
     "null-failed": "A control without any effect is not at its null value: the figure is not ranked.",
     "constant-scores": "Every sample got the same score: the attack says nothing.",
     "constant-target": "The target gives one label to every image.",
-    "few-nonmembers": "Fewer than 1,000 non-members: figures at low false positive rates are coarse "
-    "or cannot be estimated.",
-    "no-known-trigger": "No trigger is known for this model: a standard patch was tried as a "
-    "control, and an AUROC near 0.5 is what a clean model gives.",
+    "few-nonmembers": "Too few non-members: figures at low false positive rates are coarse or cannot be estimated.",
+    "no-known-trigger": "No trigger is known for this model: a standard patch was tried as a control, and an AUROC near 0.5 is what a clean model gives.",
     "backdoor-suspected": "p < 0.01: one class is reached by a far smaller trigger than the others.",
     "weak-trigger": "The reversed trigger works on fewer than 75% of held-out images.",
     "fp32-fallback": "Fast inference differed from plain fp32, so plain fp32 was used.",
-    "outputs-softmax": "The model already returns posteriors.",
+    "trigger-not-reached": "For some class no trigger reached the wanted success: its norm is a lower bound.",
+    "coarse-threshold": "Too few calibration images for the wanted false positive rate: the threshold is coarse.",
+    "few-images": "Too few images for this method: raise --limit.",
+    "few-classes": "Too few classes: no one of them can stand out.",
+    "not-finite": "The model puts out NaN or infinity.",
+    "class-count": "The model has another number of classes than its card says.",
+    "preflight": "Refused before the run: the model does not work on these images as its card says.",
+    "worker-died": "The process was killed, most likely for memory.",
+    "jpeg-compressed": "The images are JPEG copies of a lossless data set.",
+    "resized-images": "The images had several sizes and were resized.",
+    "other-size": "This copy of the data set has another number of images than the published one (train+test follows).",
+    "skipped-images": "Some image files could not be read and were left out (their number follows).",
+    "outputs-softmax": "The model already returns posteriors; its logits are their logarithms.",
 }
+UNEXPLAINED = "Set by the method itself; its documentation explains it."
+MEASURES = {
+    "auc": "AUC",
+    "tpr_at_fpr_1pct": "TPR@1%FPR",
+    "tpr_at_fpr_0.1pct": "TPR@0.1%FPR",
+    "balanced_accuracy": "balanced acc.",
+    "null": "null AUC",
+    "target_free_auc": "target-free AUC",
+    "random_target_auc": "random-target AUC",
+    "floor_agreement": "floor",
+    "excess_agreement": "excess",
+    "error_agreement": "error agreement",
+    "p_value": "p",
+    "infected_label": "class",
+    "trigger_l1": "trigger L1",
+    "attack_success": "ASR",
+    "auroc": "AUROC",
+    "tpr": "TPR",
+    "fpr": "FPR",
+}
+NULL_VALUES = (0.0, 0.5, 1.0)
+"""Rounding must not move the end of an interval onto one of these."""
 
 
-def figure(measure: Measure | None, digits: int = 3) -> str:
-    """Return ``0.834 [0.812, 0.856]``, or a dash for the unknown."""
+def plain(text: object) -> str:
+    """Return text without characters that act instead of being seen.
+
+    Control characters (terminal escapes, line breaks), bidirectional overrides and lone
+    surrogates become U+FFFD; letters of all scripts stay.
+    """
+    acting = {"Cc", "Cf", "Cs", "Cn", "Zl", "Zp"}
+    return "".join("�" if unicodedata.category(c) in acting else c for c in str(text))
+
+
+def name_of(measure: str) -> str:
+    """Return the name of a measure as people write it."""
+    return MEASURES.get(measure, measure.replace("_", " "))
+
+
+def flag_text(flag: str) -> str:
+    """Return what a flag means, one sentence."""
+    return FLAGS.get(flag.split(":", 1)[0], UNEXPLAINED)
+
+
+def figure(measure: Measure | None) -> str:
+    """Return ``0.834 [0.81, 0.86]``, the value alone without an interval, a dash if unknown."""
     if measure is None or measure.value is None:
         return "-"
-    value = number(measure.value, digits)
-    if measure.low is None or measure.high is None:
-        return value
-    return f"{value} [{number(measure.low, digits)}, {number(measure.high, digits)}]"
+    interval = interval_text(measure.low, measure.high)
+    return f"{number(measure.value)} {interval}" if interval else number(measure.value)
 
 
-def number(value: float, digits: int = 3) -> str:
-    """Return a rounded number; whole numbers without decimals."""
+def interval_text(low: float | None, high: float | None) -> str:
+    """Return ``[0.81, 0.86]``; with a third digit where two would mislead; empty if unknown."""
+    if low is None or high is None:
+        return ""
+    if max(abs(low), abs(high)) >= 10:
+        return f"[{number(low)}, {number(high)}]"
+    ends = (low, high)
+    is_tight = high - low < 0.05 or any(0 < abs(e - n) < 0.005 for e in ends for n in NULL_VALUES)
+    return f"[{low:.3f}, {high:.3f}]" if is_tight else f"[{low:.2f}, {high:.2f}]"
+
+
+def number(value: float) -> str:
+    """Return three decimals for shares, fewer for larger numbers; whole numbers without."""
     if float(value).is_integer() and abs(value) >= 2:
         return f"{value:,.0f}"
-    return f"{value:.{digits}f}"
+    size = abs(value)
+    digits = 3 if size < 10 else 1 if size < 1000 else 0
+    return f"{value:,.{digits}f}"
 
 
 def p_value(measure: Measure | None) -> str:
     """Return a p-value, small ones as a bound."""
     if measure is None or measure.value is None:
         return "-"
-    return "<0.001" if measure.value < 0.001 else f"{measure.value:.3f}"
+    if measure.value < 0.001:
+        return "<0.001"
+    return f"{measure.value:.3f}" if measure.value < 0.1 else f"{measure.value:.2f}"
 
 
-def settings(record: Evaluation) -> str:
-    """Return a method's name with what tells its variants apart."""
-    shown = {
-        name: value
-        for name, value in record.config.items()
-        if (name == "response") or (name == "per_class" and value)
-    }
-    extra = ", ".join(str(v) if k == "response" else k for k, v in shown.items())
-    return f"{record.method} ({extra})" if extra else record.method
+def cell(record: Evaluation, name: str) -> str:
+    """Return the text of one measure of a record; ``null`` is its most telling null."""
+    if name == "null":
+        return figure(worst_null(record))
+    measure = record.measures.get(name) or record.nulls.get(name)
+    if name == "p_value":
+        return p_value(measure)
+    if name == "infected_label":
+        return class_name(record)
+    if name == "budget":
+        return "-" if measure is None or measure.value is None else f"{measure.value:,.0f}"
+    return figure(measure)
+
+
+def worst_null(record: Evaluation) -> Measure | None:
+    """Return the null that lies farthest from 0.5, or ``None`` without nulls."""
+    known = [null for null in record.nulls.values() if null.value is not None]
+    return max(known, key=lambda null: abs((null.value or 0.0) - 0.5), default=None)
+
+
+def class_name(record: Evaluation) -> str:
+    """Return the infected label and the class's name where it has one, e.g. ``3 (cat)``."""
+    measure = record.measures.get("infected_label")
+    if measure is None or measure.value is None:
+        return "-"
+    label, classes = int(measure.value), record.details.get("classes") or []
+    name = plain(classes[label]) if 0 <= label < len(classes) else str(label)
+    return str(label) if name == str(label) else f"{label} ({shortened(name, 24)})"
+
+
+def shortened(text: str, length: int) -> str:
+    """Return text of at most ``length`` characters, its end kept."""
+    return text if len(text) <= length else f"…{text[1 - length :]}"
+
+
+def sample_size(record: Evaluation) -> str:
+    """Return the largest number of samples behind a record's figures."""
+    sizes = [measure.n for measure in record.measures.values() if measure.n]
+    return f"{max(sizes):,}" if sizes else "-"
 
 
 def family(record: Evaluation) -> str:
-    """Return the threat a record belongs to."""
-    return FAMILIES.get(record.method.split(".")[0], "Other")
+    """Return the prefix of a record's method: ``mia``, ``steal``, ``backdoor`` or another."""
+    return record.method.split(".", 1)[0]
 
 
-def by_model(records: Iterable[Evaluation]) -> list[tuple[str, list[Evaluation]]]:
-    """Group records by model, in order of their ids."""
-    ordered = sorted(records, key=lambda record: record.model)
-    return [(name, list(group)) for name, group in groupby(ordered, key=lambda r: r.model)]
+def by_model(records: Iterable[Evaluation]) -> dict[tuple[str, str], list[Evaluation]]:
+    """Group records by (model, data set), in order of their ids."""
+    groups: dict[tuple[str, str], list[Evaluation]] = defaultdict(list)
+    for record in records:
+        groups[record.model, record.dataset].append(record)
+    return dict(sorted(groups.items()))
 
 
-def verdicts(records: Sequence[Evaluation]) -> list[tuple[str, str, str]]:
-    """Return (threat, tone, sentence) for one model; tone is ``bad``, ``good`` or ``unknown``."""
-    found = []
-    for prefix, judge in (("mia", _membership), ("steal", _stealing), ("backdoor", _backdoor)):
-        mine = [r for r in records if r.method.startswith(prefix + ".")]
-        if mine:
-            tone, sentence = judge([r for r in mine if r.status == "ok"])
-            if tone == "unknown" and mine[0].error:
-                sentence = f"Not evaluated: {mine[0].error}"
-            found.append((FAMILIES[prefix], tone, sentence))
-    return found
+Labeller = Callable[[Evaluation], str]
 
 
-def _membership(records: Sequence[Evaluation]) -> tuple[str, str]:
-    ranked = [r for r in records if "null-failed" not in r.flags and r.measures["auc"].value]
-    if not ranked:
-        return "unknown", "Not evaluated."
-    best = max(ranked, key=lambda r: r.measures["auc"].low or 0.0)
-    auc = best.measures["auc"]
-    text = f"AUC {figure(auc)} by {settings(best)}, n = {auc.n:,}; guessing gives 0.5"
-    if (auc.low or 0.0) > 0.5:
-        return "bad", f"Leaks its training set: {text}."
-    return "good", f"No membership leak measurable: {text}."
+def labeller(records: Sequence[Evaluation]) -> Labeller:
+    """Return a function that names a record's method with the options that tell it apart.
+
+    Only options (and seeds) whose values differ among ``records`` of the same method are shown:
+    ``mia.modified_entropy (per_class)``, ``steal.knockoff (response=hard)``.
+    """
+    seen: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    seeds: dict[str, set[int]] = defaultdict(set)
+    for record in records:
+        seeds[record.method].add(record.seed)
+        for name, value in record.config.items():
+            seen[record.method][name].add(canonical_json(value))
+
+    def label(record: Evaluation) -> str:
+        options = seen[record.method]
+        parts = [
+            _option(name, value)
+            for name, value in record.config.items()
+            if len(options[name]) > 1 and value is not False
+        ]
+        parts += [f"seed {record.seed}"] if len(seeds[record.method]) > 1 else []
+        extra = f" ({', '.join(parts)})" if parts else ""
+        return plain(record.method + extra)
+
+    return label
 
 
-def _stealing(records: Sequence[Evaluation]) -> tuple[str, str]:
-    known = [
-        r for r in records if r.measures.get("excess_agreement", Measure(None)).value is not None
-    ]
-    if not known:
-        return "unknown", "Not evaluated."
-    best = max(known, key=lambda r: r.measures["excess_agreement"].low or -1.0)
-    measures = best.measures
-    text = (
-        f"a copy agrees {figure(measures['agreement'])} after "
-        f"{number(measures['budget'].value or 0)} queries ({settings(best)}); without asking the "
-        f"target, the same recipe agrees {figure(measures['floor_agreement'])}"
-    )
-    if (measures["excess_agreement"].low or 0.0) > 0:
-        return "bad", f"Can be copied: {text}."
-    return "good", f"Its answers did not help a thief here: {text}."
-
-
-def _backdoor(records: Sequence[Evaluation]) -> tuple[str, str]:
-    tests = [r for r in records if r.measures.get("p_value", Measure(None)).value is not None]
-    if not tests:
-        return "unknown", "Not evaluated."
-    worst = min(tests, key=lambda r: r.measures["p_value"].value or 1.0)
-    p, label = worst.measures["p_value"], int(worst.measures["infected_label"].value or 0)
-    classes = worst.details.get("classes", [])
-    name = f"{label} ({classes[label]})" if label < len(classes) else str(label)
-    if "backdoor-suspected" in worst.flags:
-        success = figure(worst.measures["attack_success"])
-        return "bad", (
-            f"Backdoor suspected: p = {p_value(p)} for class {name}; the reversed trigger turns "
-            f"{success} of held-out images to it."
-        )
-    return "good", f"No backdoor found: p = {p_value(p)} for the most suspicious class, {name}."
+def _option(name: str, value: object) -> str:
+    if value is True:
+        return name
+    shown = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return f"{name}={shown}"
