@@ -15,7 +15,7 @@ def test_planted_trigger_is_found_where_it_is(planted_target, planted_images, au
     target = planted_target(100.0, Access.GRADIENTS)
     evidence = NeuralCleanse()(target, audit_data(planted_images()), Context())
     assert evidence.infected_label == INFECTED and evidence.p_value < 0.01
-    assert evidence.attack_success[INFECTED] > 0.75
+    assert evidence.attack_success[INFECTED] > 0.95
     mask = evidence.masks[INFECTED]
     assert mask[-2:, -2:].sum() > 0.8 * mask.sum()
     assert evidence.patterns[INFECTED][-2:, -2:][mask[-2:, -2:] > 0.5].min() > 0.5

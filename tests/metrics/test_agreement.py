@@ -78,6 +78,18 @@ def test_excess_below_the_floor_is_negative():
     assert measure.value == pytest.approx(-4)
 
 
+def test_excess_error_matches_the_jackknife():
+    rng = np.random.default_rng(5)
+    agree, floor = draw(rng, 1, 300, 0.9, 0.0), draw(rng, 1, 300, 0.5, 0.0)
+    left_out = [
+        excess_share(np.delete(agree, i, axis=1), np.delete(floor, i, axis=1)).value
+        for i in range(300)
+    ]
+    error = np.sqrt(299 / 300 * np.sum((left_out - np.mean(left_out)) ** 2))
+    measure = excess_share(agree, floor)
+    assert measure.value - measure.low == pytest.approx(1.96 * error, rel=0.02)
+
+
 def test_excess_covers():
     rng = np.random.default_rng(9)
     covered = 0

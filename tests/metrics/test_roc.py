@@ -130,6 +130,8 @@ def test_tpr_is_unknown_below_one_false_positive():
     assert roc.tpr_at_fpr(scores, scores[:999], 0.001).low is None
     assert roc.tpr_at_fpr(scores, scores[:1000], 0.001).value is not None
     assert not roc.is_estimable(999, 0.001) and roc.is_estimable(1000, 0.001)
+    # 0.29 * 100 is 28.999999999999996 in binary: 29 false positives are allowed all the same
+    assert roc.tpr_at_fpr(scores[:100], scores[:100], 0.29).value == 0.29
     for rate in (0.0, 1.0, -0.1):
         with pytest.raises(ValueError, match="false positive rate"):
             roc.tpr_at_fpr(scores, scores, rate)

@@ -176,7 +176,7 @@ def find_triggers(
         is_active = np.isin(np.arange(n_classes), active)
         is_success = is_active & (np.mean(recent, axis=0) >= search.threshold)
         best.update(*_bounded(raw.detach()), is_success)
-        schedule.update(success >= search.threshold)  # at once: a lag makes lambda overshoot
+        schedule.update(is_success)
         optimiser.step()
         progress((step + 1) / search.n_steps)
         active = np.flatnonzero(~best.stopped(schedule))

@@ -124,7 +124,7 @@ def is_estimable(n_negatives: int, fpr: float) -> bool:
 
 
 def _allowed(n_negatives: int, fpr: float) -> int:
-    return int(np.floor(fpr * n_negatives + 1e-9))  # 0.001 * 1000 must not round down to 0
+    return int(np.floor(fpr * n_negatives + 1e-9))  # 0.29 * 100 is just below 29 in binary
 
 
 def balanced_accuracy(positives: Floats, negatives: Floats) -> Measure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,21 +56,40 @@ class Copyist:
         return _log_scores(module, self.data.evaluation, self.device)
 
     def floor(self, budget: int, seed: int, cache: Path | None) -> Labels:
-        """Return predictions of the same recipe trained on true labels, cached across models."""
+        """Return predictions of the same recipe trained on true labels, cached across models.
+
+        Args:
+            budget: Number of query images.
+            seed: Seed of weights, order and augmentation.
+            cache: Folder shared by all models; ``None`` keeps nothing.
+
+        Returns:
+            Labels of the evaluation images, int64 ``[m]``.
+        """
         path = None if cache is None else cache / "floors" / f"{self._key(budget, seed)}.npz"
-        if path is not None and path.is_file():
-            with np.load(path, allow_pickle=False) as archive:
-                return np.asarray(archive["labels"])
+        known = None if path is None else _kept_labels(path, len(self.data.evaluation))
+        if known is not None:
+            return known
         truth = self.data.queries.labels[:budget]
-        labels = self.answers(budget, truth, seed).argmax(1).astype(np.int64)
+        labels = np.asarray(self.answers(budget, truth, seed).argmax(1), dtype=np.int64)
         if path is not None:
-            write_atomic(path, lambda file: np.savez(file, labels=labels), keep_existing=True)
+            write_atomic(path, lambda file: np.savez(file, labels=labels))
         return labels
 
     def _key(self, budget: int, seed: int) -> str:
         views = [self.data.queries.fingerprint, self.data.evaluation.fingerprint]
         parts = [FLOOR_VERSION, *views, self.network, asdict(self.recipe), budget, seed]
         return fingerprint([*parts, self.device.type])
+
+
+def _kept_labels(path: Path, n: int) -> Labels | None:
+    """Return what is kept; a missing or damaged file costs a training, no figure."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            labels: Labels = np.asarray(archive["labels"], dtype=np.int64)
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile):
+        return None
+    return labels if labels.shape == (n,) else None
 
 
 def _log_scores(

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     "steal.knockoff",
     access=Access.SCORES,
     paper="Orekondy, Schiele & Fritz, CVPR 2019, arXiv 1812.02766; random selection",
-    cost="one query an image of the pool (a half of the test split) and one an evaluation image; "
-    "trains one surrogate and one floor a budget and seed; floors are shared by all models",
+    cost="one query an image of the largest budget (by default the pool, a half of the test "
+    "split), plus one an evaluation image for the grading; trains one surrogate and one floor a "
+    "budget and seed; floors are shared by all models",
     soundness="The floor (same recipe and images, true labels, target never asked) stands beside "
     "every agreement; queries and evaluation images are disjoint; the last epoch counts.",
     variants=({"response": "soft"}, {"response": "hard"}),
@@ -42,11 +43,18 @@ class Knockoff:
     budgets: tuple[int, ...] = option((), "Query budgets; none = the whole pool.", low=2)
     surrogate: str = option("cnn_small", "Architecture of the copy.", choices=("cnn_small", "mlp"))
     epochs: int = option(6, "Passes over the queries.", low=1)
-    n_seeds: int = option(3, "Surrogates a budget.", low=1)
+    n_seeds: int = option(3, "Surrogates a budget.", low=1, high=1000)
     augment: bool = option(False, "Shift the query images while training.")
 
     def __call__(self, target: Target, data: AuditData, context: Context) -> StealingEvidence:
-        """Ask the whole budget once, then train copies and floors."""
+        """Ask the largest budget once, then train copies and floors.
+
+        The target counts those queries and, apart from the thief's budget, one an evaluation
+        image: the answers that copies are graded against. Hard answers need only labels.
+
+        Raises:
+            RefusedError: If the query pool is smaller than a budget, or below two images.
+        """
         from securitynet.stealing._surrogates import Copyist
         from securitynet.training.trainer import Recipe
 
@@ -60,7 +68,7 @@ class Knockoff:
             is_flipped=False, min_steps=200,
         )  # fmt: skip
         copyist = Copyist(data, self.surrogate, recipe, context.device)
-        log_p = target.log_scores(data.evaluation) if self.response == "soft" else None
+        target_labels, log_p = self._grading_answers(target, data)
         plan = [(budget, seed) for budget in budgets for seed in range(self.n_seeds)]
         copies = []
         for i, (budget, seed) in enumerate(plan):
@@ -68,9 +76,25 @@ class Knockoff:
             copies.append(
                 _steal(copyist, budget, context.seed * 1000 + seed, answers, log_p, context)
             )
-        return StealingEvidence(target.labels(data.evaluation), tuple(copies))
+        return StealingEvidence(target_labels, tuple(copies))
+
+    def _grading_answers(
+        self, target: Target, data: AuditData
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+        """Ask the evaluation images once: labels, and log posteriors if the target shows them."""
+        if self.response == "hard":
+            return target.labels(data.evaluation), None
+        log_p = target.log_scores(data.evaluation)
+        return log_p.argmax(1), log_p
 
     def _budgets(self, n_pool: int) -> list[int]:
+        if n_pool < 2:
+            raise RefusedError(
+                f"{n_pool} images in the query pool are too few to train a copy",
+                where="steal.knockoff",
+                hint="raise --limit or choose a larger data set",
+                flags=["budget"],
+            )
         budgets = sorted(set(self.budgets)) or [n_pool]
         if budgets[-1] > n_pool:
             raise RefusedError(

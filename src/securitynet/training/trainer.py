@@ -148,8 +148,9 @@ def _optimiser(
         {"params": plain, "weight_decay": 0.0},
     ]
     optimiser = torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=True)
+    total = max(n_steps + 1, 5)  # with 4 its first phase has no length, and it divides by zero
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, max_lr=recipe.lr, total_steps=n_steps + 1, pct_start=0.25, cycle_momentum=False
+        optimiser, max_lr=recipe.lr, total_steps=total, pct_start=0.25, cycle_momentum=False
     )
     return optimiser, schedule
 
