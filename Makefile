@@ -2,48 +2,57 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+TEST := $(BIN)/python -m pytest -n 2 --dist loadscope
+DEMO ?=
 
-.PHONY: help demo test test-long bench lint lock docs clean
+.PHONY: help demo test test-long bench lint lock docs catalogue clean
 help:
 	@echo "make demo       train, attack and report on embedded data, no network"
-	@echo "make test       the quick tests (<= 10 minutes)"
+	@echo "make test       the quick tests"
 	@echo "make test-long  all tests"
 	@echo "make bench      side-by-side measurements -> benchmarks/RESULTS.md"
 	@echo "make lint       ruff and mypy"
 	@echo "make lock       renew requirements.lock"
-	@echo "make docs       renew the generated pages"
+	@echo "make docs       renew the generated pages of docs/"
+	@echo "make catalogue  renew the generated tables of the database"
+	@echo "make clean      delete .venv and all caches of the tools"
 
+# A second make is instant: the environment is only touched when the lock or pyproject.toml is newer.
 $(STAMP): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(PYTHON) -c 'import sys; sys.exit("SecurityNet needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/securitynet demo
+	$(BIN)/securitynet demo $(DEMO)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(TEST)
 
 test-long: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m ""
+	$(TEST) -m ''
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py
 
 lint: $(STAMP)
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py
 
+catalogue: $(STAMP)
+	$(BIN)/python -m securitynet.catalogue.generate
+
 lock:
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --extra test --no-header \
-	  pyproject.toml -o requirements.lock
+	@test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet uv; }
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --extra test \
+	  --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,11 +1,15 @@
-"""What all tests share: their own cache and store, and the public data where present."""
+"""What all tests share: one thread each, their own cache and store, the public data if present."""
 
 import os
 from pathlib import Path
 
+# Before anything imports torch or numpy: two workers with two threads each only wait.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+DECODED = ROOT / ".pytest_cache" / "decoded"  # ignored by git, kept between runs
 
 
 def _folder(variable, default):
@@ -15,6 +19,7 @@ def _folder(variable, default):
 
 @pytest.fixture(scope="session")
 def public_data():
+    """Return the folder of public images; skip by name where it is not."""
     folder = _folder("SECURITYNET_DATA", "data")
     if not (folder / "cifar10").is_dir():
         pytest.skip("the public images (SECURITYNET_DATA or ../shared/data) are not here")
@@ -23,23 +28,32 @@ def public_data():
 
 @pytest.fixture(scope="session")
 def public_models():
+    """Return the folder of public checkpoints; skip by name where it is not."""
     folder = _folder("SECURITYNET_MIRROR", "models")
     if not (folder / "models.json").is_file():
         pytest.skip("the public checkpoints (SECURITYNET_MIRROR or ../shared/models) are not here")
     return folder
 
 
+@pytest.fixture(scope="session")
+def public_cache(tmp_path_factory):
+    """Return a cache for public tests: decoded images outlive the run, a model's outputs do not.
+
+    Outputs kept between runs would hide a change that breaks the forward pass.
+    """
+    cache = tmp_path_factory.mktemp("public-cache")
+    DECODED.mkdir(parents=True, exist_ok=True)  # both workers may be first
+    (cache / "datasets").symlink_to(DECODED, target_is_directory=True)
+    return cache
+
+
 @pytest.fixture(autouse=True)
-def _own_folders(tmp_path, monkeypatch, request):
+def own_folders(tmp_path, monkeypatch, request):
+    """Point cache and store into the test's own folder; hide the machine's data and mirrors."""
     is_public = request.node.get_closest_marker("public")
-    shared = ROOT / ".pytest_cache" / "public-cache"
-    monkeypatch.setenv("SECURITYNET_CACHE", str(shared if is_public else tmp_path / "cache"))
+    cache = request.getfixturevalue("public_cache") if is_public else tmp_path / "cache"
+    monkeypatch.setenv("SECURITYNET_CACHE", str(cache))
     monkeypatch.setenv("SECURITYNET_STORE", str(tmp_path / "store"))
     if not is_public:
         monkeypatch.delenv("SECURITYNET_DATA", raising=False)
         monkeypatch.delenv("SECURITYNET_MIRROR", raising=False)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread():
-    os.environ.setdefault("OMP_NUM_THREADS", "1")

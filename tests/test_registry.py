@@ -47,7 +47,14 @@ def test_options_follow_from_the_fields():
 @pytest.mark.usefixtures("scratch")
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("share", "2"), ("share", "x"), ("kind", "none"), ("sizes", "0"), ("is_on", "maybe"), ("no", "1")],
+    [
+        ("share", "2"),
+        ("share", "x"),
+        ("kind", "none"),
+        ("sizes", "0"),
+        ("is_on", "maybe"),
+        ("no", "1"),
+    ],
 )
 def test_bad_options_are_usage_errors(name, text):
     register()

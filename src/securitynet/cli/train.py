@@ -72,7 +72,7 @@ def train(
     from securitynet.training.selftrained import TrainingPlan, train_models
     from securitynet.training.trainer import Recipe
 
-    changes = {
+    changes: dict[str, Any] = {
         "epochs": epochs,
         "lr": lr,
         "weight_decay": weight_decay,

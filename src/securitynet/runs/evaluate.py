@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from securitynet.catalogue.cards import ModelCard
 from securitynet.errors import RefusedError, SecurityNetError
-from securitynet.records import Evaluation, Job
+from securitynet.records import Evaluation, Job, Status
 from securitynet.runs.plan import Audits, Choice, Group, Settings, make_group
 from securitynet.runs.pool import run_groups
 from securitynet.runs.store import Store, sort_records
@@ -143,5 +143,5 @@ def _trouble(
         limit=settings.limit,
         is_forced=settings.is_forced,
     )
-    status = "refused" if isinstance(error, RefusedError) else "failed"
+    status: Status = "refused" if isinstance(error, RefusedError) else "failed"
     return Evaluation.of(job, status, error=str(error), flags=error.flags)
