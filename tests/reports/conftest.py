@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from hashlib import sha256
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def make_record(model="provider/net", method="mia.loss", status="ok", **values):
     base = {
         "version": 1,
         "config": {},
-        "weights_sha256": sha256(model.encode()).hexdigest(),
+        "weights_sha256": sha256(model.encode(errors="replace")).hexdigest(),
         "origin": "benchmark",
         "dataset": "cifar10",
         "seed": 0,
@@ -33,7 +34,7 @@ def make_record(model="provider/net", method="mia.loss", status="ok", **values):
         "seconds": 1.25,
         "queries": 2000,
     } | values
-    key = sha256(repr((model, method, sorted(map(str, base.items())))).encode()).hexdigest()
+    key = sha256(ascii((model, method, sorted(map(str, base.items())))).encode()).hexdigest()
     return Evaluation(key=key, model=model, method=method, status=status, **base)
 
 
@@ -152,6 +153,14 @@ def audit(rng, model, arrays, *, leak, gain, p, origin="benchmark"):
     records += [theft(model, "soft", gain), theft(model, "hard", gain * 0.7)]
     records += [triggers(rng, model, arrays, p=p), detector(rng, model, 3.0 if p < 0.01 else 0.0)]
     return [replace(record, origin=origin) for record in records]
+
+
+@pytest.fixture(scope="session")
+def make():
+    """What makes records by hand: ``make.record(...)``, ``make.membership(rng, ...)``, ..."""
+    return SimpleNamespace(
+        record=make_record, membership=membership, theft=theft, triggers=triggers, detector=detector
+    )
 
 
 @pytest.fixture(scope="session")

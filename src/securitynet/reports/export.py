@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,27 +17,29 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CSV_COLUMNS = (
-    "key", "model", "origin", "method", "config", "dataset", "seed", "status", "kind", "measure",
-    "value", "low", "high", "n", "flags", "error",
+    "key", "model", "origin", "method", "version", "config", "dataset", "limit", "seed", "status",
+    "kind", "measure", "value", "low", "high", "n", "flags", "error",
 )  # fmt: skip
 FORMULA_STARTS = ("=", "+", "-", "@")
 """Spreadsheets run cells that begin so; ids and errors come from strangers."""
 
 
 def to_csv(records: Sequence[Evaluation]) -> str:
-    """Return one row a measure or null; a record without figures keeps one row.
+    """Return one row a measure (kind ``measure``) or null (kind ``control``).
 
-    Numbers have full precision and unknown ones are empty. Texts that a spreadsheet would run
-    as a formula begin with an apostrophe.
+    A record without figures keeps one row. No kind is called ``null``, which pandas would read as
+    a missing value. Numbers have full precision and unknown ones are empty. Texts that a
+    spreadsheet would run as a formula begin with an apostrophe.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for record in records:
         head = [
-            record.key, _harmless(record.model), _harmless(record.origin),
-            _harmless(record.method), json.dumps(dict(record.config), sort_keys=True),
-            _harmless(record.dataset), record.seed, record.status,
+            _harmless(record.key), _harmless(record.model), _harmless(record.origin),
+            _harmless(record.method), record.version,
+            json.dumps(dict(record.config), sort_keys=True), _harmless(record.dataset),
+            _exact(record.limit), record.seed, _harmless(record.status),
         ]  # fmt: skip
         tail = [_harmless(" ".join(record.flags)), _harmless(record.error or "")]
         for kind, name, m in _figures(record) or [("", "", Measure(None))]:
@@ -51,7 +54,7 @@ def _harmless(text: str) -> str:
 
 def _figures(record: Evaluation) -> list[tuple[str, str, Measure]]:
     measures = [("measure", name, measure) for name, measure in record.measures.items()]
-    return measures + [("null", name, measure) for name, measure in record.nulls.items()]
+    return measures + [("control", name, measure) for name, measure in record.nulls.items()]
 
 
 def _exact(value: float | None) -> str:
@@ -93,17 +96,19 @@ def _latex_table(section: Section, label: Labeller) -> str:
         rf"{' & '.join(columns)} \\",
         r"\midrule",
     ]
-    model = None
+    many = len({record.dataset for record in section.records}) > 1
+    last = None
     for record in section.records:
-        name = "" if record.model == model else _tex(record.model)
-        model = record.model
+        model = f"{record.model} on {record.dataset}" if many else record.model
         cells = [_tex_figure(cell(record, name)) for name in section.names]
-        lines.append(rf"{' & '.join([name, _tex(label(record)), *cells])} \\")
+        start = "" if model == last else _tex(model)
+        lines.append(rf"{' & '.join([start, _tex(label(record)), *cells])} \\")
+        last = model
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 
 
 def _tex_figure(text: str) -> str:
-    return "--" if text == "-" else _tex(text).replace("-", "$-$")
+    return "--" if text == "-" else re.sub(r"-(?=\d)", "$-$", _tex(text))
 
 
 def _tex(text: str) -> str:

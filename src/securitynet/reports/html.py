@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -10,23 +11,37 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from securitynet import __version__
 from securitynet.records import Evaluation
 from securitynet.registry import methods
-from securitynet.reports.canvas import png_uri, svg_uri
 from securitynet.reports.plots import Picture, ReadArray, pictures
-from securitynet.reports.sections import ABOUT_MODEL, Section, sections
-from securitynet.reports.verdicts import verdicts
+from securitynet.reports.sections import (
+    Section,
+    about_model,
+    common_flags,
+    sections,
+    troubles_by_reason,
+)
+from securitynet.reports.svg import WIDTH, svg_uri
+from securitynet.reports.triggers import png_uri
+from securitynet.reports.verdicts import Verdict, verdicts
 from securitynet.reports.wording import (
     FAMILIES,
     Labeller,
     by_model,
     cell,
-    figure,
+    count,
     flag_text,
     labeller,
     name_of,
     number,
-    plain,
     sample_size,
+    sentence,
+    shown,
+    split_figure,
+    split_label,
+    unbroken,
 )
+
+MOST_WEIGHTS = 8
+"""One model has one checkpoint, save where a name was used again."""
 
 
 def render_html(
@@ -41,7 +56,8 @@ def render_html(
 
     Args:
         records: What to show, of any status; may be empty.
-        read_array: Gives the array of a blob's sha256.
+        read_array: Gives the array of a blob's sha256; where it raises ``IntegrityError``, the
+            page says that the picture is missing.
         title: Title of the page.
         introduction: One paragraph.
         environment: Versions and device; taken from the records if left out.
@@ -52,12 +68,13 @@ def render_html(
         for i, (name, mine) in enumerate(by_model(records).items(), start=1)
     ]
     asked = [t for t in FAMILIES if any(v.threat == t for m in models for v in m["verdicts"])]
+    flags = sorted({flag for record in records for flag in record.flags})
     page: str = _template().render(
-        title=plain(title),
-        introduction=introduction,
+        title=shown(title),
+        introduction=sentence(introduction),
         models=models,
         threats={threat: FAMILIES[threat] for threat in asked},
-        flags={plain(f): flag_text(f) for f in sorted({f for r in records for f in r.flags})},
+        flags={shown(flag): flag_text(flag) for flag in flags},
         environments=[_shown(environment)] if environment else _environments(records),
         methods=_methods(records),
         version=__version__,
@@ -75,6 +92,7 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.filters |= {"unbroken": unbroken, "split_figure": split_figure}
     return templates.get_template("report.html")
 
 
@@ -86,14 +104,14 @@ def _model(
     label: Labeller,
 ) -> dict[str, Any]:
     drawn = list(pictures(records, read_array, label))
+    weights = sorted({record.weights_sha256 for record in records})
     return {
         "anchor": anchor,
-        "id": plain(name[0]),
-        "dataset": plain(name[1]),
-        "origin": plain(", ".join(sorted({record.origin for record in records}))),
-        "weights": sorted({plain(record.weights_sha256) for record in records}),
-        "facts": _facts(records),
-        "verdicts": verdicts(records, label),
+        "id": shown(name[0]),
+        "dataset": shown(name[1]),
+        "origin": shown(", ".join(sorted({record.origin for record in records}))),
+        "weights": [shown(sha) for sha in weights[:MOST_WEIGHTS]],
+        "verdicts": _merged(verdicts(records, label)),
         "sections": [_section(section, label) for section in sections(records)],
         "pictures": {
             threat: [_picture(p) for p in drawn if _threat(p) == threat] for threat in FAMILIES
@@ -101,18 +119,16 @@ def _model(
     }
 
 
-def _facts(records: Sequence[Evaluation]) -> dict[str, str]:
-    """Return what was measured of the target itself."""
-    found = {}
-    for names in ABOUT_MODEL.values():
-        for name in names:
-            known = (r.measures.get(name) for r in records)
-            first = next((m for m in known if m is not None and m.value is not None), None)
-            if first is not None:
-                found[name_of(name)] = figure(first)
-    if "test accuracy" in found:
-        found.pop("target accuracy", None)
-    return found
+def _merged(found: Sequence[Verdict]) -> list[Verdict]:
+    """Say a refusal's reason once: the threats after the first refer to it."""
+    seen: set[str] = set()
+    merged = []
+    for verdict in found:
+        is_repeated = verdict.word == "Not evaluated" and verdict.sentence in seen
+        text = "Not evaluated, for the same reason." if is_repeated else verdict.sentence
+        merged.append(replace(verdict, sentence=text))
+        seen.add(verdict.sentence)
+    return merged
 
 
 def _threat(picture: Picture) -> str:
@@ -121,39 +137,48 @@ def _threat(picture: Picture) -> str:
 
 
 def _picture(picture: Picture) -> dict[str, Any]:
+    found: dict[str, Any] = {"caption": picture.caption, "tiles": None, "uri": None}
     if isinstance(picture.content, tuple):
-        tiles = [{"tile": tile, "uri": png_uri(tile.png)} for tile in picture.content]
-        return {"caption": picture.caption, "tiles": tiles}
-    width = round(picture.content.get_size_inches()[0] * 96)
-    return {"caption": picture.caption, "uri": svg_uri(picture.content), "width": width}
+        found["tiles"] = [{"tile": tile, "uri": png_uri(tile.png)} for tile in picture.content]
+    elif picture.content is not None:
+        alt = picture.content.description
+        found |= {"uri": svg_uri(picture.content), "width": WIDTH, "alt": alt}
+    return found
 
 
 def _section(section: Section, label: Labeller) -> dict[str, Any]:
     nulls = sorted({name for record in section.records for name in record.nulls})
     names: list[str] = []
-    for name in section.names:  # a page has room for every null by its name
+    for name in (*section.names, *section.others):  # a page has room for every null by its name
         names += nulls if name == "null" else [name]
-    rows = [
-        {
-            "method": label(record),
-            "cells": [cell(record, name) for name in names],
-            "n": sample_size(record),
-            "queries": "-" if record.queries is None else f"{record.queries:,}",
-            "seconds": "-" if record.seconds is None else number(record.seconds),
-            "flags": [plain(flag) for flag in record.flags],
-        }
-        for record in section.records
-    ]
-    troubles = [
-        (label(r), r.status, plain(r.error or "no reason given"), [plain(f) for f in r.flags])
-        for r in section.troubles
-    ]
+    names += [name for name in nulls if name not in names]
+    joint = common_flags(section.records)
     return {
         "threat": section.threat,
         "title": section.title,
-        "heads": [name_of(name) for name in names],
-        "rows": rows,
-        "troubles": troubles,
+        "heads": [shown(name_of(name), 40) for name in names],
+        "rows": [_row(record, names, label, joint) for record in section.records],
+        "facts": about_model(section.records, section.threat),
+        "flags": [shown(flag) for flag in joint],
+        "troubles": [
+            {"names": ", ".join(dict.fromkeys(labels)), "status": status, "reason": reason}
+            for (status, reason), labels in troubles_by_reason(section.troubles, label).items()
+        ],
+    }
+
+
+def _row(
+    record: Evaluation, names: Sequence[str], label: Labeller, joint: Sequence[str]
+) -> dict[str, Any]:
+    method, options = split_label(label(record))
+    return {
+        "method": method,
+        "options": ", ".join(options),
+        "cells": [cell(record, name) for name in names],
+        "n": sample_size(record),
+        "queries": count(record.queries),
+        "seconds": "-" if record.seconds is None else number(record.seconds),
+        "flags": [shown(flag) for flag in record.flags if flag not in joint],
     }
 
 
@@ -162,13 +187,13 @@ def _environments(records: Sequence[Evaluation]) -> list[dict[str, str]]:
     counts: dict[tuple[tuple[str, str], ...], int] = {}
     for record in records:
         if record.environment and record.status == "ok":
-            shown = tuple(_shown(record.environment).items())
-            counts[shown] = counts.get(shown, 0) + 1
-    return [dict(shown) for shown in sorted(counts, key=lambda shown: -counts[shown])]
+            found = tuple(_shown(record.environment).items())
+            counts[found] = counts.get(found, 0) + 1
+    return [dict(found) for found in sorted(counts, key=lambda found: -counts[found])]
 
 
 def _shown(environment: Mapping[str, Any]) -> dict[str, str]:
-    return {plain(name): plain(value) for name, value in environment.items()}
+    return {shown(name): shown(value) for name, value in environment.items()}
 
 
 def _methods(records: Sequence[Evaluation]) -> list[dict[str, str]]:
@@ -178,7 +203,7 @@ def _methods(records: Sequence[Evaluation]) -> list[dict[str, str]]:
     for record in sorted(records, key=lambda record: (record.method, record.version)):
         method = known.get(record.method)
         found[record.method, record.version] = {
-            "id": plain(record.method),
+            "id": shown(record.method),
             "version": str(record.version),
             "summary": method.summary if method else "",
             "paper": method.paper if method else "not installed here",

@@ -9,18 +9,32 @@ from dataclasses import dataclass, replace
 
 from securitynet.errors import unknown_id
 from securitynet.records import Evaluation, Measure
-from securitynet.reports.wording import FAMILIES, Labeller, family, labeller, plain
+from securitynet.reports.wording import (
+    FAMILIES,
+    Labeller,
+    family,
+    figure,
+    labeller,
+    name_of,
+    sentence,
+    shown,
+    split_label,
+)
 
 MIA = ("auc", "null", "tpr_at_fpr_1pct", "tpr_at_fpr_0.1pct")
 STEAL = ("accuracy", "agreement", "floor_agreement", "excess_agreement", "budget")
 MODELS = ("p_value", "infected_label", "attack_success", "trigger_l1")
 INPUTS = ("auroc", "tpr", "fpr")
+OTHERS = ("balanced_accuracy", "error_agreement", "statistic")
+"""Measures that have no column in a narrow table; a page shows them and any unheard of."""
 UNGROUPED = ("infected_label", "null", "budget")
 """Columns whose median over models means nothing."""
-ABOUT_MODEL = {
+OTHER = "other"
+ABOUT_MODEL: dict[str, tuple[str, ...]] = {
     "mia": ("train_accuracy", "test_accuracy", "gap"),
     "steal": ("target_accuracy",),
     "backdoor": (),
+    OTHER: (),
 }
 """Measures of the target itself: the same in every row, so shown once."""
 
@@ -32,7 +46,8 @@ class Section:
     Attributes:
         threat: Prefix of the methods.
         title: Heading.
-        names: Measures in column order, only those that some record has.
+        names: The main measures in column order, only those that some record has.
+        others: All further measures that some record has, those of the target itself apart.
         records: Records with figures.
         troubles: Records without.
     """
@@ -40,6 +55,7 @@ class Section:
     threat: str
     title: str
     names: tuple[str, ...]
+    others: tuple[str, ...]
     records: tuple[Evaluation, ...]
     troubles: tuple[Evaluation, ...] = ()
 
@@ -80,7 +96,16 @@ def sections(records: Sequence[Evaluation]) -> list[Section]:
                 found.append(_section(threat, f"{title} (inputs)", INPUTS, on_inputs, troubles))
         elif mine:
             found.append(_section(threat, title, MIA if threat == "mia" else STEAL, fine, troubles))
-    return found
+    return found + _unheard_of(records)
+
+
+def _unheard_of(records: Sequence[Evaluation]) -> list[Section]:
+    """Arrange records of no known family, as a newer version may have left them."""
+    mine = [record for record in records if family(record) not in FAMILIES]
+    fine = [record for record in mine if record.status == "ok"]
+    names = sorted({name for record in fine for name in record.measures})
+    troubles = tuple(record for record in mine if record.status != "ok")
+    return [_section(OTHER, "Other methods", names, fine, troubles)] if mine else []
 
 
 def _section(
@@ -90,8 +115,42 @@ def _section(
     records: Sequence[Evaluation],
     troubles: tuple[Evaluation, ...],
 ) -> Section:
-    shown = tuple(name for name in names if any(_has(record, name) for record in records))
-    return Section(threat, title, shown, tuple(records), troubles)
+    main = tuple(name for name in names if any(_has(record, name) for record in records))
+    known = {name for record in records for name in record.measures}
+    left = known - {*main, *ABOUT_MODEL[threat]}
+    others = [name for name in OTHERS if name in left] + sorted(left - set(OTHERS))
+    return Section(threat, title, main, tuple(others), tuple(records), troubles)
+
+
+def about_model(records: Sequence[Evaluation], threat: str) -> dict[str, str]:
+    """Return what was measured of the target itself, by name; differing figures side by side."""
+    facts = {}
+    for name in ABOUT_MODEL[threat]:
+        known = [record.measures.get(name) for record in records if record.status == "ok"]
+        texts = dict.fromkeys(figure(m) for m in known if m is not None and m.value is not None)
+        if texts:
+            facts[name_of(name)] = " or ".join(texts)
+    return facts
+
+
+def troubles_by_reason(
+    records: Sequence[Evaluation], label: Labeller
+) -> dict[tuple[str, str], list[str]]:
+    """Group records without figures by (status, reason): a refused model refuses every method."""
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for record in records:
+        if record.status != "ok":
+            groups[record.status, sentence(record.error or "no reason given")].append(label(record))
+    return dict(groups)
+
+
+def common_flags(records: Sequence[Evaluation]) -> tuple[str, ...]:
+    """Return the flags that all records have, in order; none for a single record."""
+    fine = [record for record in records if record.status == "ok"]
+    if len(fine) < 2:
+        return ()
+    joint = set.intersection(*(set(record.flags) for record in fine))
+    return tuple(flag for flag in fine[0].flags if flag in joint)
 
 
 def _has(record: Evaluation, name: str) -> bool:
@@ -119,9 +178,15 @@ def grouped(records: Sequence[Evaluation], by: str) -> list[Group]:
         groups: dict[str, list[Evaluation]] = defaultdict(list)
         for record in (*section.records, *section.troubles):
             name = label(record)
-            groups[f"{plain(record.origin)}: {name}" if by == "origin" else name].append(record)
+            groups[_of_origin(name, record) if by == "origin" else name].append(record)
         found += [_group(section, name, mine) for name, mine in sorted(groups.items())]
     return found
+
+
+def _of_origin(name: str, record: Evaluation) -> str:
+    """Return ``mia.loss (benchmark)``: a method's origins stand together."""
+    method, options = split_label(name)
+    return f"{method} ({', '.join((shown(record.origin), *options))})"
 
 
 def _seedless(records: Sequence[Evaluation]) -> Labeller:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
-from securitynet.records import Evaluation
-from securitynet.reports.sections import ABOUT_MODEL, Group, Section, grouped, sections
+from securitynet.records import Evaluation, Measure
+from securitynet.reports.layout import INDENT, Layout, Row, fit, wrapped
+from securitynet.reports.sections import (
+    Group,
+    Section,
+    about_model,
+    common_flags,
+    grouped,
+    sections,
+    troubles_by_reason,
+)
 from securitynet.reports.verdicts import verdicts
 from securitynet.reports.wording import (
+    NBSP,
     Labeller,
     by_model,
     cell,
@@ -21,20 +31,33 @@ from securitynet.reports.wording import (
     labeller,
     name_of,
     p_value,
-    plain,
     sample_size,
+    sentence,
+    shown,
+    split_label,
 )
 
 __all__ = ["grouped", "print_tables"]
 
-STYLES = {"bad": "bold red", "good": "green", "unknown": "yellow"}
-NARROWEST_METHOD = 16
+STYLES = {"bad": "bold red", "good": "green", "none": "", "unknown": "yellow"}
+HEADING = "bold underline"
+WIDEST_TEXT = 100
+"""Sentences in longer lines are hard to read."""
+HOISTABLE = ("n", "budget", "floor_agreement")
+LEAST = (
+    "n", "budget", "trigger_l1", "tpr_at_fpr_0.1pct", "fpr", "null", "accuracy",
+    "floor_agreement", "infected_label", "attack_success", "tpr", "tpr_at_fpr_1pct", "left_out",
+    "agreement",
+)  # fmt: skip
+"""Columns that give way where there is no room, first to go first."""
 
 
 def print_tables(records: Sequence[Evaluation], console: Console, *, by: str = "model") -> None:
     """Print one section a threat, then the verdicts and what the flags mean.
 
-    Intervals stand beside their figures where the console is wide enough, below them if not.
+    No line is wider than the terminal. Where there is no room, options stand below their
+    method, intervals below their values, and the least important columns are left out; those
+    are named. A pipe or a file has no width: there nothing is folded and nothing left out.
 
     Args:
         records: What to show.
@@ -44,133 +67,161 @@ def print_tables(records: Sequence[Evaluation], console: Console, *, by: str = "
     Raises:
         UsageError: If ``by`` is none of these.
     """
+    page = _Page(console, _room(console))
     if not records:
-        console.print("no results")
-        return
-    if by != "model":
-        _print_groups(grouped(records, by), by, console)
-        return
-    label = labeller(records)
-    for section in sections(records):
-        _print_section(section, label, console)
-    _print_verdicts(records, label, console)
-    _print_flags(records, console)
+        page.text("no results")
+    elif by != "model":
+        _print_groups(grouped(records, by), by, page)
+    else:
+        label = labeller(records)
+        for section in sections(records):
+            _print_section(section, label, page)
+        _print_verdicts(records, label, page)
+        _print_flags(records, page)
 
 
-def _print_section(section: Section, label: Labeller, console: Console) -> None:
-    console.print(f"[bold underline]{section.title}[/] [dim]95% intervals[/]", highlight=False)
-    heads = ["method", *map(name_of, section.names), "n"]
-    rows = {
-        record.key: [
-            f"  {label(record)}",
-            *(cell(record, name) for name in section.names),
-            sample_size(record),
-        ]
-        for record in section.records
-    }
-    widths = _widths(heads, list(rows.values()), console.width)
-    console.print(_grid([heads], widths, "dim"))
-    for (model, dataset), mine in by_model((*section.records, *section.troubles)).items():
-        title = f"[bold]{escape(plain(model))}[/] on {escape(plain(dataset))}"
-        console.print(title + _about(mine, section.threat), highlight=False)
-        fine = [record for record in mine if record.status == "ok"]
-        for record in fine:
-            console.print(_grid([rows[record.key]], widths, ""))
-            if record.flags:
-                flags = escape(plain(", ".join(record.flags)))
-                console.print(f"    [yellow]{flags}[/]", highlight=False)
-        for record in mine:
-            if record.status != "ok":
-                reason = f"{label(record)}: {record.status}: {plain(record.error or 'no reason')}"
-                console.print(Text(f"  {reason}", style="red"))
-    console.print()
+def _room(console: Console) -> int | None:
+    """Return the width to keep; where nobody set one, rich would assume 80."""
+    has_width = console.is_terminal or console.is_jupyter or "COLUMNS" in os.environ
+    return console.width if has_width else None
 
 
-def _about(records: Sequence[Evaluation], threat: str) -> str:
-    """Return what the records say of the target itself, once for all rows."""
-    parts = []
-    for name in ABOUT_MODEL[threat]:
-        known = [r.measures[name] for r in records if name in r.measures]
-        if known and known[0].value is not None:
-            parts.append(f"{name_of(name)} {figure(known[0])}")
-    return f" [dim]{', '.join(parts)}[/]" if parts else ""
+@dataclass(frozen=True)
+class _Page:
+    """A console that is given lines which already fit."""
+
+    console: Console
+    width: int | None
+
+    def lines(self, lines: Iterable[str], style: str = "") -> None:
+        for line in lines:
+            self.console.print(Text(line, style=style), soft_wrap=True)
+
+    def text(self, text: str, style: str = "", *, indent: int = 0, hang: int = 0) -> None:
+        width = None if self.width is None else min(self.width, WIDEST_TEXT)
+        if text:
+            self.lines(wrapped(text, width, indent=indent, hang=hang), style)
+
+    def heading(self, title: str, remark: str = "") -> None:
+        text = Text(title, style=HEADING)
+        whole = f"{title}  {remark}"
+        if not remark or (self.width is not None and len(whole) > self.width):
+            self.text(title, HEADING)
+            self.text(remark, "dim")
+            return
+        self.console.print(text.append(f"  {remark}", "not underline not bold dim"), soft_wrap=True)
+
+    def note_dropped(self, layout: Layout) -> None:
+        if layout.dropped:
+            names = ", ".join(layout.dropped)
+            text = f"(no room here for {names}: a wider terminal shows all)"
+            self.text(text, "dim", indent=INDENT, hang=INDENT)
 
 
-def _widths(heads: Sequence[str], rows: Sequence[Sequence[str]], room: int) -> list[int]:
-    """Return column widths; intervals go below their values if a line does not fit."""
-    widest = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    if sum(widest) + 2 * (len(widest) - 1) <= room:
-        return widest
-    columns = zip(heads, *rows, strict=True)
-    folded = [max(map(_longest_part, column)) for column in columns]
-    left = room - sum(folded[1:]) - 2 * (len(folded) - 1)
-    return [min(max(left, NARROWEST_METHOD), widest[0]), *folded[1:]]
+def _print_section(section: Section, label: Labeller, page: _Page) -> None:
+    page.heading(section.title, "95% intervals in brackets" if section.records else "")
+    rows = {record.key: _row(record, section, label) for record in section.records}
+    models = by_model((*section.records, *section.troubles))
+    groups = [[rows[r.key] for r in mine if r.status == "ok"] for mine in models.values()]
+    heads = {**{name: name_of(name) for name in section.names}, "n": "n"}
+    layout = fit("method", heads, groups, page.width, hoistable=HOISTABLE, least=LEAST)
+    if rows:
+        page.lines(layout.header(), "dim")
+        page.note_dropped(layout)
+    for name, mine in models.items():
+        _print_model_title(name, page)
+        page.text(_about(mine, section.threat, layout, rows), "dim", indent=INDENT, hang=INDENT)
+        _print_model(mine, rows, layout, label, page)
+    page.lines([""])
 
 
-def _longest_part(text: str) -> int:
-    return max(map(len, _folded(text).split("\n")))
+def _row(record: Evaluation, section: Section, label: Labeller) -> Row:
+    cells = {name: cell(record, name) for name in section.names}
+    return Row(*split_label(label(record)), {**cells, "n": sample_size(record)})
 
 
-def _folded(text: str) -> str:
-    """Break ``0.834 [0.81, 0.86]`` before its interval."""
-    return text.replace(" [", "\n[")
+def _print_model_title(name: tuple[str, str], page: _Page) -> None:
+    page.text(f"{shown(name[0])} on {shown(name[1])}", "bold", hang=INDENT)
 
 
-def _grid(rows: Sequence[Sequence[str]], widths: Sequence[int], style: str) -> Table:
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False, style=style)
-    for i, width in enumerate(widths):
-        table.add_column(
-            width=width, justify="right" if i else "left", overflow="fold", no_wrap=False
-        )
-    for row in rows:
-        parts = [
-            text if i == 0 or len(text) <= width else _folded(text)
-            for i, (text, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        table.add_row(*map(Text, parts))
-    return table
+def _about(
+    records: Sequence[Evaluation], threat: str, layout: Layout, rows: Mapping[str, Row]
+) -> str:
+    """Return what is the same for all rows of a model, to be said once."""
+    facts = dict(about_model(records, threat))
+    first = next((rows[record.key] for record in records if record.key in rows), None)
+    if first is not None:
+        facts |= {name_of(name): first.cells[name] for name in layout.hoisted[::-1]}
+    return ", ".join(f"{name} {text}".replace(" ", NBSP) for name, text in facts.items())
 
 
-def _print_groups(groups: Sequence[Group], by: str, console: Console) -> None:
+def _print_model(
+    records: Sequence[Evaluation],
+    rows: Mapping[str, Row],
+    layout: Layout,
+    label: Labeller,
+    page: _Page,
+) -> None:
+    joint = common_flags(records)
+    if joint:
+        page.text(f"all flagged {_flag_names(joint)}", "yellow", indent=INDENT, hang=INDENT)
+    for record in records:
+        if record.status == "ok":
+            page.lines(layout.lines(rows[record.key], page.width))
+            own = [flag for flag in record.flags if flag not in joint]
+            if own:
+                page.text(f"flagged {_flag_names(own)}", "yellow", indent=4, hang=4)
+    for (status, reason), names in troubles_by_reason(records, label).items():
+        text = f"{', '.join(dict.fromkeys(names))}: {status}: {reason}"
+        page.text(text, "red", indent=INDENT, hang=4)
+
+
+def _flag_names(flags: Sequence[str]) -> str:
+    return ", ".join(map(shown, flags))
+
+
+def _print_groups(groups: Sequence[Group], by: str, page: _Page) -> None:
     for section in dict.fromkeys(group.section for group in groups):
         mine = [group for group in groups if group.section == section]
         names = list(dict.fromkeys(name for group in mine for name in group.measures))
-        heads = [by, *map(name_of, names), "models", "left out"]
-        rows = [
-            [
-                group.name,
-                *(_summary(group, name) for name in names),
-                str(group.n_models),
-                str(group.n_left_out),
-            ]
-            for group in mine
-        ]
-        title = f"[bold underline]{section}[/] [dim]median [[min, max] over models[/]"
-        console.print(title, highlight=False)
-        widths = _widths(heads, rows, console.width)
-        console.print(_grid([heads], widths, "dim"))
-        console.print(_grid(rows, widths, ""))
-        console.print()
+        heads = {name: name_of(name) for name in names}
+        heads["models"] = "models"
+        heads |= {"left_out": "left out"} if any(group.n_left_out for group in mine) else {}
+        rows = [_group_row(group) for group in mine]
+        layout = fit(by, heads, [rows], page.width, least=LEAST)
+        page.heading(section, "median over models, [smallest, largest]")
+        page.lines(layout.header(), "dim")
+        page.note_dropped(layout)
+        for row in rows:
+            page.lines(layout.lines(row, page.width))
+        page.lines([""])
 
 
-def _summary(group: Group, name: str) -> str:
-    measure = group.measures[name]
+def _group_row(group: Group) -> Row:
+    cells = {name: _summary(name, measure) for name, measure in group.measures.items()}
+    cells |= {"models": str(group.n_models), "left_out": str(group.n_left_out)}
+    return Row(*split_label(group.name), cells)
+
+
+def _summary(name: str, measure: Measure) -> str:
     if name != "p_value" or measure.value is None:
         return figure(measure)
-    ends = [p_value(type(measure)(end)) for end in (measure.low, measure.high)]
+    ends = [p_value(Measure(end)) for end in (measure.low, measure.high)]
     return f"{p_value(measure)} [{', '.join(ends)}]"
 
 
-def _print_verdicts(records: Sequence[Evaluation], label: Labeller, console: Console) -> None:
-    console.print("[bold underline]Verdicts[/]")
-    for (model, dataset), mine in by_model(records).items():
-        title = f"[bold]{escape(plain(model))}[/] on {escape(plain(dataset))}"
-        console.print(title, highlight=False)
-        for verdict in verdicts(mine, label):
-            console.print(Text(f"  {verdict.sentence}", style=STYLES[verdict.tone]))
-    console.print()
+def _print_verdicts(records: Sequence[Evaluation], label: Labeller, page: _Page) -> None:
+    page.heading("Verdicts")
+    for name, mine in by_model(records).items():
+        _print_model_title(name, page)
+        titles: dict[tuple[str, str], list[str]] = {}
+        for verdict in verdicts(mine, label):  # what is refused is refused for one reason
+            titles.setdefault((verdict.sentence, verdict.tone), []).append(verdict.title)
+        for (text, tone), threats in titles.items():
+            page.text(f"{', '.join(threats)}: {text}", STYLES[tone], indent=INDENT, hang=4)
+    page.lines([""])
 
 
-def _print_flags(records: Sequence[Evaluation], console: Console) -> None:
+def _print_flags(records: Sequence[Evaluation], page: _Page) -> None:
     for flag in sorted({flag for record in records for flag in record.flags}):
-        console.print(Text(f"{plain(flag)}: {flag_text(flag)}", style="dim"))
+        page.text(f"{sentence(flag)}: {flag_text(flag)}", "dim", hang=INDENT)

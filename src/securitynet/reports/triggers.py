@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securitynet.records import Evaluation
-from securitynet.reports.wording import number, plain, shortened
+from securitynet.reports.wording import nth_class, pixels
 
 MOST_TILES = 20
-SIDE = 80
-"""Wanted side of an image in pixels: small ones grow by a whole factor, large ones shrink."""
+SIDE, GAP = 80, 4
+"""Wanted side of an image and what lies between two, in pixels: small images are shown enlarged by
+a whole factor, large ones shrink."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Tile:
         name: Its name, or its number.
         norm: L1 norm of the mask in pixels, as text.
         is_infected: Whether it is the most suspicious class.
-        png: Mask and pattern through the mask, side by side.
+        png: Mask and pattern through the mask, side by side, one pixel a pixel.
+        factor: How many times larger it is shown.
     """
 
     label: int
@@ -35,6 +38,12 @@ class Tile:
     norm: str
     is_infected: bool
     png: bytes
+    factor: int
+
+    @property
+    def width(self) -> int:
+        """Width to show it at, in pixels."""
+        return int.from_bytes(self.png[16:20]) * self.factor  # PNG keeps it in its first chunk
 
     @property
     def alt(self) -> str:
@@ -46,7 +55,7 @@ class Tile:
 def trigger_tiles(
     record: Evaluation, read_array: Callable[[str], NDArray[Any]]
 ) -> tuple[Tile, ...] | None:
-    """Draw the reversed triggers: of many classes, those with the smallest masks.
+    """Draw the reversed triggers: of many classes, the suspect and those with the smallest masks.
 
     Args:
         record: A record with the blobs ``masks`` ``[K, H, W]`` and ``patterns``
@@ -55,50 +64,75 @@ def trigger_tiles(
 
     Returns:
         Tiles in class order, or ``None`` if the record has no such blobs.
+
+    Raises:
+        ValueError: If their shapes are others.
     """
     if not {"masks", "patterns"} <= set(record.blobs):
         return None
     masks = np.nan_to_num(np.asarray(read_array(record.blobs["masks"]), dtype=np.float32))
     patterns = np.nan_to_num(np.asarray(read_array(record.blobs["patterns"]), dtype=np.float32))
+    if masks.shape != patterns.shape[:3] or patterns.shape[3:] not in ((1,), (3,)):
+        raise ValueError("masks and patterns do not fit")
     norms = np.abs(masks).sum(axis=(1, 2))
-    chosen = sorted(np.argsort(norms, kind="stable")[:MOST_TILES].tolist())
     infected = record.measures.get("infected_label")
     suspect = None if infected is None else infected.value
-    classes = record.details.get("classes") or []
-    return tuple(
-        Tile(
+    order = sorted(range(len(norms)), key=lambda k: (k != suspect, norms[k]))
+    chosen = sorted(order[:MOST_TILES])
+    tiles = []
+    for k in chosen:
+        png, factor = _png(masks[k], patterns[k])
+        tile = Tile(
             label=k,
-            name=shortened(plain(classes[k]), 24) if k < len(classes) else str(k),
-            norm=number(float(norms[k])),
+            name=nth_class(record, k) or str(k),
+            norm=pixels(float(norms[k])),
             is_infected=k == suspect,
-            png=_png(masks[k], patterns[k]),
+            png=png,
+            factor=factor,
         )
-        for k in chosen
-    )
+        tiles.append(tile)
+    return tuple(tiles)
 
 
-def _png(mask: NDArray[np.float32], pattern: NDArray[np.float32]) -> bytes:
-    from PIL import Image
-
+def _png(mask: NDArray[np.float32], pattern: NDArray[np.float32]) -> tuple[bytes, int]:
+    """Return the picture with one pixel a pixel, and how many times larger to show it."""
     colour = pattern if pattern.shape[-1] == 3 else np.repeat(pattern[..., :1], 3, axis=-1)
     grey = np.repeat(mask[..., None], 3, axis=-1)
-    images = [_sized(image) for image in (grey, mask[..., None] * colour)]
-    gap = np.full((images[0].shape[0], 4, 3), 128, dtype=np.uint8)
-    buffer = io.BytesIO()
-    sheet = np.concatenate([images[0], gap, images[1]], axis=1)
-    Image.fromarray(sheet).save(buffer, "PNG", optimize=True)
-    return buffer.getvalue()
+    left, right = (_pixels(image) for image in (grey, mask[..., None] * colour))
+    factor = max(SIDE // max(left.shape[:2]), 1)
+    gap = np.full((len(left), max(GAP // factor, 1), 3), 128, dtype=np.uint8)
+    return _encoded(np.concatenate([left, gap, right], axis=1)), factor
 
 
-def _sized(image: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return 8-bit pixels, enlarged by repeating them or shrunk by averaging."""
+def _pixels(image: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return 8-bit pixels, of a large image fewer by averaging."""
     from PIL import Image
 
     pixels = np.round(image.clip(0, 1) * 255).astype(np.uint8)
     longest = max(pixels.shape[:2])
     if longest <= SIDE:
-        factor = max(SIDE // longest, 1)
-        return np.asarray(pixels.repeat(factor, axis=0).repeat(factor, axis=1))
+        return pixels
     height, width = (max(round(side * SIDE / longest), 1) for side in pixels.shape[:2])
     shrunk = Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX)
     return np.asarray(shrunk)
+
+
+def _encoded(pixels: NDArray[np.uint8]) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def enlarged(tile: Tile) -> bytes:
+    """Return a tile as PNG at the size it is shown at, for programs that smooth what they scale."""
+    from PIL import Image
+
+    pixels = np.asarray(Image.open(io.BytesIO(tile.png)))
+    return _encoded(pixels.repeat(tile.factor, axis=0).repeat(tile.factor, axis=1))
+
+
+def png_uri(data: bytes) -> str:
+    """Return a PNG as a data URI."""
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from securitynet.records import Evaluation, Measure, canonical_json
 
@@ -21,11 +23,11 @@ FLAGS = {
     "constant-scores": "Every sample got the same score: the attack says nothing.",
     "constant-target": "The target gives one label to every image.",
     "few-nonmembers": "Too few non-members: figures at low false positive rates are coarse or cannot be estimated.",
-    "no-known-trigger": "No trigger is known for this model: a standard patch was tried as a control, and an AUROC near 0.5 is what a clean model gives.",
+    "no-known-trigger": "No trigger is known for this model: a standard patch was tried as a control, and its AUROC should not lie above 0.5.",
     "backdoor-suspected": "p < 0.01: one class is reached by a far smaller trigger than the others.",
     "weak-trigger": "The reversed trigger works on fewer than 75% of held-out images.",
     "fp32-fallback": "Fast inference differed from plain fp32, so plain fp32 was used.",
-    "trigger-not-reached": "For some class no trigger reached the wanted success: its norm is a lower bound.",
+    "trigger-not-reached": "For some class no trigger reached the wanted success: that class could not be judged.",
     "coarse-threshold": "Too few calibration images for the wanted false positive rate: the threshold is coarse.",
     "few-images": "Too few images for this method: raise --limit.",
     "few-classes": "Too few classes: no one of them can stand out.",
@@ -61,6 +63,12 @@ MEASURES = {
 }
 NULL_VALUES = (0.0, 0.5, 1.0)
 """Rounding must not move the end of an interval onto one of these."""
+NBSP = "\u00a0"
+LONGEST_SHOWN = 240
+"""Characters of an id, a name or an error that are shown; the rest is in the record."""
+HUGE = 1e7
+_FIGURE = re.compile(r"(?:[-<\d.,]+ )?\[[-<\d.,]+, [-<\d.,]+\]|\b[np] [=<] (?=[<\d])")
+_BRACKET = re.compile(r" (?=\[)")
 
 
 def plain(text: object) -> str:
@@ -69,8 +77,37 @@ def plain(text: object) -> str:
     Control characters (terminal escapes, line breaks), bidirectional overrides and lone
     surrogates become U+FFFD; letters of all scripts stay.
     """
+    text = str(text)
+    if text.isprintable():
+        return text
     acting = {"Cc", "Cf", "Cs", "Cn", "Zl", "Zp"}
-    return "".join("�" if unicodedata.category(c) in acting else c for c in str(text))
+    return "".join("�" if unicodedata.category(c) in acting else c for c in text)
+
+
+def shown(text: object, length: int = LONGEST_SHOWN) -> str:
+    """Return :func:`plain` text of at most ``length`` characters, its end kept.
+
+    A record may come from a stranger: a name of a megabyte must not fill the page.
+    """
+    text = str(text)
+    return shortened(plain(text[-length - 1 :]), length)
+
+
+def sentence(text: object, length: int = 4 * LONGEST_SHOWN) -> str:
+    """Return :func:`plain` text of at most ``length`` characters, its beginning kept."""
+    text = plain(str(text)[: length + 1])
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def unbroken(text: str) -> str:
+    """Return text with no-break spaces inside its figures: ``0.834 [0.81, 0.86]``, ``n = 900``."""
+    return _FIGURE.sub(lambda found: found[0].replace(" ", NBSP), text)
+
+
+def split_figure(text: str) -> tuple[str, str]:
+    """Split ``0.834 [0.81, 0.86]`` into value and interval, the latter empty if there is none."""
+    value, *interval = _BRACKET.split(text, maxsplit=1)
+    return value, interval[0] if interval else ""
 
 
 def name_of(measure: str) -> str:
@@ -98,12 +135,16 @@ def interval_text(low: float | None, high: float | None) -> str:
     if max(abs(low), abs(high)) >= 10:
         return f"[{number(low)}, {number(high)}]"
     ends = (low, high)
-    is_tight = high - low < 0.05 or any(0 < abs(e - n) < 0.005 for e in ends for n in NULL_VALUES)
+    is_tight = round(high - low, 9) < 0.05 or any(
+        0 < abs(e - n) < 0.005 for e in ends for n in NULL_VALUES
+    )
     return f"[{low:.3f}, {high:.3f}]" if is_tight else f"[{low:.2f}, {high:.2f}]"
 
 
 def number(value: float) -> str:
     """Return three decimals for shares, fewer for larger numbers; whole numbers without."""
+    if abs(value) >= HUGE:
+        return f"{value:.3g}"
     if float(value).is_integer() and abs(value) >= 2:
         return f"{value:,.0f}"
     size = abs(value)
@@ -129,9 +170,20 @@ def cell(record: Evaluation, name: str) -> str:
         return p_value(measure)
     if name == "infected_label":
         return class_name(record)
+    value = None if measure is None else measure.value
     if name == "budget":
-        return "-" if measure is None or measure.value is None else f"{measure.value:,.0f}"
-    return figure(measure)
+        return count(value)
+    return pixels(value) if name == "trigger_l1" else figure(measure)
+
+
+def count(value: float | None) -> str:
+    """Return a whole number with thousands apart, a dash if unknown."""
+    return "-" if value is None else f"{value:,.0f}" if abs(value) < HUGE else number(value)
+
+
+def pixels(norm: float | None) -> str:
+    """Return the L1 norm of a mask in pixels, one decimal for all, so that classes compare."""
+    return "-" if norm is None else f"{norm:,.1f}" if abs(norm) < HUGE else number(norm)
 
 
 def worst_null(record: Evaluation) -> Measure | None:
@@ -145,9 +197,16 @@ def class_name(record: Evaluation) -> str:
     measure = record.measures.get("infected_label")
     if measure is None or measure.value is None:
         return "-"
-    label, classes = int(measure.value), record.details.get("classes") or []
-    name = plain(classes[label]) if 0 <= label < len(classes) else str(label)
-    return str(label) if name == str(label) else f"{label} ({shortened(name, 24)})"
+    label = count(measure.value)
+    name = nth_class(record, int(measure.value))
+    return label if name in ("", label) else f"{label} ({name})"
+
+
+def nth_class(record: Evaluation, k: int) -> str:
+    """Return the name of a class as the data set has it, empty if unknown."""
+    classes: Any = record.details.get("classes")
+    is_known = isinstance(classes, list | tuple) and 0 <= k < len(classes)
+    return shown(classes[k], 24) if is_known else ""
 
 
 def shortened(text: str, length: int) -> str:
@@ -158,7 +217,7 @@ def shortened(text: str, length: int) -> str:
 def sample_size(record: Evaluation) -> str:
     """Return the largest number of samples behind a record's figures."""
     sizes = [measure.n for measure in record.measures.values() if measure.n]
-    return f"{max(sizes):,}" if sizes else "-"
+    return count(max(sizes)) if sizes else "-"
 
 
 def family(record: Evaluation) -> str:
@@ -180,32 +239,47 @@ Labeller = Callable[[Evaluation], str]
 def labeller(records: Sequence[Evaluation]) -> Labeller:
     """Return a function that names a record's method with the options that tell it apart.
 
-    Only options (and seeds) whose values differ among ``records`` of the same method are shown:
-    ``mia.modified_entropy (per_class)``, ``steal.knockoff (response=hard)``.
+    Only options whose values differ among ``records`` of the same method are shown, and seeds,
+    limits and versions likewise: ``mia.modified_entropy (per_class)``,
+    ``steal.knockoff (response=hard, limit 1,000)``.
     """
     seen: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    seeds: dict[str, set[int]] = defaultdict(set)
     for record in records:
-        seeds[record.method].add(record.seed)
-        for name, value in record.config.items():
+        for name, value in (*record.config.items(), *_circumstances(record).items()):
             seen[record.method][name].add(canonical_json(value))
 
     def label(record: Evaluation) -> str:
-        options = seen[record.method]
+        values = seen[record.method]
         parts = [
             _option(name, value)
             for name, value in record.config.items()
-            if len(options[name]) > 1 and value is not False
+            if len(values[name]) > 1 and value is not False
         ]
-        parts += [f"seed {record.seed}"] if len(seeds[record.method]) > 1 else []
+        circumstances = _circumstances(record).items()
+        parts += [text for name, text in circumstances if len(values[name]) > 1 and text]
         extra = f" ({', '.join(parts)})" if parts else ""
-        return plain(record.method + extra)
+        return shown(record.method + extra)
 
     return label
+
+
+def _circumstances(record: Evaluation) -> dict[str, str]:
+    """Return what else may tell two records of a method apart; no option's name has a space."""
+    return {
+        " seed": f"seed {record.seed}",
+        " limit": "" if record.limit is None else f"limit {record.limit:,}",
+        " version": f"version {record.version}",
+    }
 
 
 def _option(name: str, value: object) -> str:
     if value is True:
         return name
-    shown = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return f"{name}={shown}"
+    listed = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return f"{name}={listed}"
+
+
+def split_label(label: str) -> tuple[str, tuple[str, ...]]:
+    """Split what :func:`labeller` returns into the method's id and its options."""
+    name, _, options = label.partition(" (")
+    return name, tuple(options.removesuffix(")").split(", ")) if options else ()
