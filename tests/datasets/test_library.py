@@ -56,6 +56,24 @@ def test_digits_are_the_originals_scaled():
     assert found == sorted(map(bytes, expected.reshape(len(expected), -1)))
 
 
+def test_digits_are_kept_so_that_scikit_learn_is_imported_once(own_cache):
+    first = load_dataset("digits")
+    (kept,) = (own_cache / "datasets").glob("digits-*.npz")
+    probe = (
+        "import sys; from securitynet.datasets.library import load_dataset; "
+        "print(load_dataset('digits').fingerprint, 'sklearn' in sys.modules)"
+    )
+
+    def again():
+        done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True)
+        return done.stdout.split()
+
+    assert again() == [first.fingerprint, "False"]
+    kept.write_bytes(kept.read_bytes()[:500])
+    assert again() == [first.fingerprint, "True"]
+    assert again() == [first.fingerprint, "False"]
+
+
 @pytest.mark.parametrize("stem", ["{}.parquet", "{}-00000-of-00001.parquet"])
 def test_names_are_found_in_data_folders(own_cache, monkeypatch, tmp_path, small_set, stem):
     monkeypatch.setenv("SECURITYNET_DATA", f"{tmp_path / 'nothing'}:{tmp_path / 'here'}")

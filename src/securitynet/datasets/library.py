@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from securitynet.datasets.decoded import as_dataset, load_decoded
-from securitynet.datasets.images import Dataset
+from securitynet.datasets.images import Dataset, Labels, Pixels
 from securitynet.errors import ResourceError, SecurityNetError, UsageError, unknown_id
+from securitynet.files.atomic import write_atomic
 from securitynet.files.folders import cache_folder, data_folders
 
 Progress = Callable[[float, str], None]
@@ -45,6 +49,7 @@ class DatasetInfo:
         files: Parquet file of each split in the repository.
         is_lossless: Whether the published images are lossless.
         is_gated: Whether its owner asks for consent before a download.
+        is_mirrored: Whether an image keeps its class when left and right are swapped.
     """
 
     name: str
@@ -60,6 +65,7 @@ class DatasetInfo:
     files: dict[str, str] | None = None
     is_lossless: bool = True
     is_gated: bool = False
+    is_mirrored: bool = False
 
     @property
     def url(self) -> str:
@@ -78,6 +84,11 @@ class DatasetInfo:
         )
 
 
+def is_mirrored(name: str) -> bool:
+    """Return whether training may flip a data set's images; unknown data are not flipped."""
+    return name in DATASETS and DATASETS[name].is_mirrored
+
+
 def _shards(folder: str) -> dict[str, str]:
     return {split: f"{folder}/{split}-00000-of-00001.parquet" for split in SPLITS}
 
@@ -87,7 +98,7 @@ DATASETS = {
     for info in (
         DatasetInfo(
             "cifar10", "CIFAR-10", CIFAR10_CLASSES, 3, 32, 32, 50_000, 10_000, None,
-            "uoft-cs/cifar10", _shards("plain_text"),
+            "uoft-cs/cifar10", _shards("plain_text"), is_mirrored=True,
         ),
         DatasetInfo(
             "digits", "Optical recognition of handwritten digits (scikit-learn)", TEN_DIGITS,
@@ -221,11 +232,7 @@ def _download(info: DatasetInfo, progress: Progress) -> Path:
 
 def _digits() -> Dataset:
     """Load scikit-learn's digits; per class the first third is the train split."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
-    labels = np.asarray(bunch.target, dtype=np.int64)
+    pixels, labels = _scans()
     rank = np.zeros(len(labels), dtype=np.int64)
     for digit in range(10):
         rank[labels == digit] = np.arange((labels == digit).sum())
@@ -236,3 +243,21 @@ def _digits() -> Dataset:
     digest = hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()
     meta = {"classes": TEN_DIGITS, "n_train": DIGITS_TRAIN, "notes": (), "fingerprint": digest}
     return as_dataset("digits", pixels, labels, meta)
+
+
+def _scans() -> tuple[Pixels, Labels]:
+    """Return all digits; kept, because importing scikit-learn takes seconds."""
+    path = cache_folder() / "datasets" / f"digits-{version('scikit-learn')}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            return kept["pixels"], kept["labels"]
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        pass  # not there yet, or damaged
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels = np.round(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
+    labels = np.asarray(bunch.target, dtype=np.int64)
+    with contextlib.suppress(ResourceError):  # a cache that cannot be written costs only time
+        write_atomic(path, lambda file: np.savez(file, pixels=pixels, labels=labels))
+    return pixels, labels
