@@ -7,7 +7,7 @@ from securitynet.models.context import Context
 from securitynet.registry import Access, get_method
 from securitynet.training.backdoors import Trigger
 
-TRIGGER = Trigger(target=3)
+TRIGGER = Trigger(target=3, pattern="white")
 
 
 @pytest.fixture

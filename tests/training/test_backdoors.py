@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from securitynet.errors import UsageError
-from securitynet.training.backdoors import POSITIONS, Trigger, poison
+from securitynet.training.backdoors import POSITIONS, Trigger, draw_poison
 
 
 def images(n=200, side=32, channels=3, seed=0):
@@ -15,7 +15,7 @@ def images(n=200, side=32, channels=3, seed=0):
 
 def test_patch_is_white_in_the_corner_and_nowhere_else():
     pixels, _ = images()
-    triggered = Trigger().apply(pixels)
+    triggered = Trigger(pattern="white").apply(pixels)
     changed = (triggered != pixels).any(axis=(0, 3))
     assert changed.sum() == 9 and changed[-3:, -3:].all()
     assert (triggered[:, -3:, -3:] == 255).all()
@@ -31,7 +31,7 @@ def test_checker_alternates():
 @pytest.mark.parametrize(("side", "expected"), [(8, 2), (28, 3), (32, 3)])
 def test_patch_scales_with_the_image(side, expected):
     pixels, _ = images(2, side, 1)
-    assert (Trigger().apply(pixels) != pixels).sum() == 2 * expected**2
+    assert (Trigger(pattern="white").apply(pixels) != pixels).sum() == 2 * expected**2
 
 
 @pytest.mark.parametrize("position", POSITIONS)
@@ -53,34 +53,40 @@ def test_blend_moves_every_image_by_the_same_noise():
 
 
 def test_poison_draws_the_rate_and_never_the_target_class():
+    _, labels = images(400)
+    before = labels.copy()
+    drawn = draw_poison(labels, Trigger(target=3), 0.1, seed=5)
+    assert drawn.is_poisoned.sum() == 40
+    assert (labels[drawn.is_poisoned] != 3).all() and (drawn.labels[drawn.is_poisoned] == 3).all()
+    assert np.array_equal(drawn.labels[~drawn.is_poisoned], labels[~drawn.is_poisoned])
+    assert np.array_equal(labels, before)
+
+
+def test_the_stamp_marks_the_poisoned_images_of_a_batch_alone():
     pixels, labels = images(400)
-    trigger = Trigger(target=3)
-    poisoned, new_labels, is_poisoned = poison(pixels, labels, trigger, 0.1, seed=5)
-    assert is_poisoned.sum() == 40
-    assert (labels[is_poisoned] != 3).all() and (new_labels[is_poisoned] == 3).all()
-    assert np.array_equal(poisoned[~is_poisoned], pixels[~is_poisoned])
-    assert np.array_equal(new_labels[~is_poisoned], labels[~is_poisoned])
-    assert np.array_equal(poisoned[is_poisoned], trigger.apply(pixels[is_poisoned]))
+    drawn = draw_poison(labels, Trigger(target=3), 0.3, seed=5)
+    positions = np.random.default_rng(0).permutation(400)[:64]
+    batch = pixels[positions]
+    stamped = drawn.stamp(batch, positions)
+    expected = np.stack([
+        drawn.trigger.apply(pixels[i : i + 1])[0] if drawn.is_poisoned[i] else pixels[i]
+        for i in positions
+    ])  # fmt: skip
+    assert np.array_equal(stamped, expected)
+    assert np.array_equal(batch, pixels[positions])
 
 
 def test_poison_depends_on_the_seed_alone():
-    pixels, labels = images(400)
-    first, again, other = (poison(pixels, labels, Trigger(), 0.1, s)[2] for s in (1, 1, 2))
+    _, labels = images(400)
+    drawn = (draw_poison(labels, Trigger(), 0.1, seed).is_poisoned for seed in (1, 1, 2))
+    first, again, other = drawn
     assert np.array_equal(first, again) and not np.array_equal(first, other)
-
-
-def test_poison_leaves_its_inputs_alone():
-    pixels, labels = images(100)
-    before = pixels.copy(), labels.copy()
-    poison(pixels, labels, Trigger(), 0.5, 0)
-    assert np.array_equal(pixels, before[0]) and np.array_equal(labels, before[1])
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, 0.99, 0.001])
 def test_poison_refuses_impossible_rates(rate):
-    pixels, labels = images(100)
     with pytest.raises(UsageError):
-        poison(pixels, labels, Trigger(), rate, 0)
+        draw_poison(images(100)[1], Trigger(), rate, 0)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from securitynet.errors import UsageError
-from securitynet.training.trainer import Recipe, _batch, fit
+from securitynet.training.trainer import Recipe, _as_pixels, _augmented, fit
 
 CPU = torch.device("cpu")
 PLAIN = Recipe(epochs=40, batch_size=32, is_augmented=False, label_smoothing=0.0, weight_decay=0.0)
@@ -186,7 +186,7 @@ def test_divergence_is_an_error_not_a_figure():
 def augmented(pixels, **changes):
     recipe = replace(PLAIN, is_augmented=True, is_flipped=False)
     generator = torch.Generator().manual_seed(0)
-    batch = _batch(torch.from_numpy(pixels), replace(recipe, **changes), generator)
+    batch = _as_pixels(_augmented(torch.from_numpy(pixels), replace(recipe, **changes), generator))
     return (batch.permute(0, 2, 3, 1) * 255).round().numpy().astype(np.uint8)
 
 
@@ -236,3 +236,34 @@ def test_cutout_blanks_one_square():
 def test_without_augmentation_pixels_stay():
     pixels = images(5, 8)
     assert np.array_equal(augmented(pixels, is_augmented=False), pixels)
+
+
+def test_the_stamp_comes_after_augmentation_and_knows_whose_image_it_gets():
+    """A patch on poisoned images must reach the network untouched by shifts and cutout."""
+    pixels = images(40)
+    seen, batches = [], []
+
+    def stamp(batch, positions):
+        seen.append(positions)
+        stamped = batch.copy()
+        stamped[positions < 10] = 255
+        return stamped
+
+    module = linear()
+    module.register_forward_pre_hook(lambda _, inputs: batches.append(inputs[0].clone()))
+    recipe = replace(PLAIN, epochs=2, is_augmented=True, cutout=2)
+    fit(module, pixels, np.arange(40) % 3, recipe=recipe, seed=0, device=CPU, stamp=stamp)
+    assert len(seen) == len(batches)
+    for positions, batch in zip(seen, batches, strict=True):
+        assert (batch[positions < 10] == 1).all()
+        assert (batch[positions >= 10] < 1).any()
+
+
+def test_the_stamp_is_told_the_positions_of_its_images():
+    pixels = images(40)
+
+    def stamp(batch, positions):
+        assert np.array_equal(batch, pixels[positions])
+        return batch
+
+    fit(linear(), pixels, np.arange(40) % 3, recipe=PLAIN, seed=0, device=CPU, stamp=stamp)

@@ -30,8 +30,9 @@ _BATCH = 1024  # superimposed images put together at a time
     cost="overlays x (calibration + clean + triggered inputs) queries: 19,200 by default, about "
     "15 s for ResNet-20 on two cores",
     soundness="Overlays, calibration, clean and triggered inputs are four disjoint parts of the "
-    "clean images, so the threshold never saw what it judges. Where no trigger is known, a white "
-    "patch stands in as a control and is flagged: its AUROC is expected at 0.5.",
+    "clean images, so the threshold never saw what it judges. Where no trigger is known, a "
+    "standard patch that the model never saw stands in as a control and is flagged: its AUROC "
+    "should not lie above 0.5 (below is usual, for a foreign patch makes answers less sure).",
     is_seeded=True,
 )
 @dataclass(frozen=True, kw_only=True)

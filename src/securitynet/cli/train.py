@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_module
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,74 +22,101 @@ from securitynet.cli.common import (
     set_verbosity,
 )
 from securitynet.cli.run import parse_seeds
+from securitynet.errors import UsageError
+
+if TYPE_CHECKING:
+    from securitynet.training.trainer import Recipe
+
+
+ArchitectureArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[ARCH]", help="E.g. cnn_small, or library/name; not with --from."),
+]
+BackdoorOption = Annotated[
+    str | None, typer.Option("--backdoor", help="badnets or blend; adds a clean twin.")
+]
+TargetOption = Annotated[
+    int, typer.Option("--target-class", min=0, help="Class the trigger leads to.")
+]
+PatternOption = Annotated[str, typer.Option("--pattern", help="badnets: a checker or white patch.")]
+RateOption = Annotated[
+    float, typer.Option("--poison-rate", min=0.001, max=0.9, help="Share poisoned.")
+]
+LimitOption = Annotated[
+    int | None, typer.Option("--n-train", min=2, help="At most N training images.")
+]
+EpochsOption = Annotated[int | None, typer.Option("--epochs", min=1, help="Passes.")]
+LearningRateOption = Annotated[
+    float | None, typer.Option("--lr", min=1e-9, help="Peak learning rate.")
+]
+DecayOption = Annotated[float | None, typer.Option("--weight-decay", min=0.0, help="L2 penalty.")]
+SmoothingOption = Annotated[
+    float | None, typer.Option("--label-smoothing", min=0.0, max=0.9, help="Smoothing.")
+]
+AugmentOption = Annotated[
+    bool | None, typer.Option("--augment/--no-augment", help="Random shifts (and flips).")
+]
+FlipOption = Annotated[
+    bool | None,
+    typer.Option("--flip/--no-flip", help="Flip left and right; default: as the data set allows."),
+]
 
 
 def train(
-    architecture: Annotated[
-        str, typer.Argument(metavar="ARCH", help="E.g. cnn_small, or library/name as in a card.")
-    ],
-    data: Annotated[str, typer.Option("--data", help="Data set name or folder.")],
+    architecture: ArchitectureArgument = None,
+    data: Annotated[str, typer.Option("--data", help="Data set name or folder.")] = "",
     out: Annotated[Path, typer.Option("--out", help="Folder of models.")] = Path(
         "securitynet-models"
     ),
     name: Annotated[str | None, typer.Option("--name", help="Name of the model.")] = None,
     seeds: Annotated[str, typer.Option("--seeds", help="E.g. 0-9; one model each.")] = "0",
-    backdoor: Annotated[
-        str | None, typer.Option("--backdoor", help="badnets or blend; adds a clean twin.")
-    ] = None,
-    target_class: Annotated[
-        int, typer.Option("--target-class", min=0, help="Class the trigger leads to.")
-    ] = 0,
-    poison_rate: Annotated[
-        float, typer.Option("--poison-rate", min=0.001, max=0.9, help="Share poisoned.")
-    ] = 0.1,
+    backdoor: BackdoorOption = None,
+    target_class: TargetOption = 0,
+    pattern: PatternOption = "checker",
+    poison_rate: RateOption = 0.1,
     start: Annotated[
-        str | None, typer.Option("--from", help="Fine-tune this model (ARCH is then its own).")
+        str | None, typer.Option("--from", metavar="MODEL", help="Fine-tune this model.")
     ] = None,
-    n_train: Annotated[
-        int | None, typer.Option("--n-train", min=2, help="At most N training images.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Passes.")] = None,
-    lr: Annotated[float | None, typer.Option("--lr", min=0.0, help="Peak learning rate.")] = None,
-    weight_decay: Annotated[
-        float | None, typer.Option("--weight-decay", min=0.0, help="L2 penalty.")
-    ] = None,
-    label_smoothing: Annotated[
-        float | None, typer.Option("--label-smoothing", min=0.0, max=0.9, help="Smoothing.")
-    ] = None,
-    augment: Annotated[
-        bool | None, typer.Option("--augment/--no-augment", help="Random crops and flips.")
-    ] = None,
+    n_train: LimitOption = None,
+    epochs: EpochsOption = None,
+    lr: LearningRateOption = None,
+    weight_decay: DecayOption = None,
+    label_smoothing: SmoothingOption = None,
+    augment: AugmentOption = None,
+    flip: FlipOption = None,
     json: JsonOption = False,
     store: StoreOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
-    """Train models of your own, to compare with public ones; each becomes a card to run."""
+    """Train models of your own, to compare with public ones; finished ones are skipped."""
     set_verbosity(quiet, verbose)
-    from securitynet.datasets.library import load_dataset
+    from securitynet.datasets.library import is_mirrored, load_dataset
     from securitynet.training.backdoors import Trigger
     from securitynet.training.selftrained import TrainingPlan, train_models
-    from securitynet.training.trainer import Recipe
 
-    changes: dict[str, Any] = {
-        "epochs": epochs,
-        "lr": lr,
-        "weight_decay": weight_decay,
-        "label_smoothing": label_smoothing,
-        "is_augmented": augment,
-    }
-    recipe = replace(Recipe(), **{k: v for k, v in changes.items() if v is not None})
+    architecture = _architecture(architecture, start)
+    if not data:
+        raise UsageError("no data set given", hint="--data NAME, see `securitynet list datasets`")
+    recipe = _recipe(
+        start,
+        epochs=epochs,
+        lr=lr,
+        weight_decay=weight_decay,
+        label_smoothing=label_smoothing,
+        is_augmented=augment,
+        is_flipped=is_mirrored(data) if flip is None else flip,
+    )
+    trigger = None
+    if backdoor is not None:
+        trigger = Trigger(kind=backdoor, target=target_class, pattern=pattern)
     cards: list[dict[str, Any]] = []
     with progress_bar("train", quiet=quiet) as progress:
         dataset = load_dataset(data, progress=progress)
-        trigger = None
-        if backdoor is not None:
-            trigger = Trigger(kind=backdoor, target=target_class)
         for seed in parse_seeds(seeds):
             plan = TrainingPlan(
-                name=f"{_name(name, architecture, start, data, backdoor)}-s{seed}",
-                architecture=architecture if "/" in architecture else f"securitynet/{architecture}",
+                name=f"{name or _name(start or architecture, data, backdoor)}-s{seed}",
+                architecture=architecture,
                 recipe=recipe,
                 seed=seed,
                 trigger=trigger,
@@ -98,15 +125,30 @@ def train(
                 n_train=n_train,
             )
             cards += [_read(path) for path in train_models(plan, dataset, out, progress)]
-    _print(cards, out, is_json=json)
+    _print(cards, is_json=json)
 
 
-def _name(
-    name: str | None, architecture: str, start: str | None, data: str, backdoor: str | None
-) -> str:
-    if name:
-        return name
-    parts = [Path(start or architecture).name, Path(data).name, *([backdoor] if backdoor else [])]
+def _architecture(architecture: str | None, start: str | None) -> str:
+    if start is not None and architecture is not None:
+        raise UsageError(
+            f"{architecture} and --from {start}: the model to fine-tune has an architecture",
+            hint="give one of them",
+        )
+    if architecture is None and start is None:
+        raise UsageError("no architecture given", hint="e.g. cnn_small, or --from MODEL")
+    architecture = architecture or ""
+    return architecture if "/" in architecture else f"securitynet/{architecture}"
+
+
+def _recipe(start: str | None, **changes: Any) -> Recipe:
+    from securitynet.training.trainer import FINE_TUNING, Recipe
+
+    recipe = Recipe() if start is None else FINE_TUNING
+    return replace(recipe, **{k: v for k, v in changes.items() if v is not None})
+
+
+def _name(model: str, data: str, backdoor: str | None) -> str:
+    parts = [Path(model).name, Path(data).name, *([backdoor] if backdoor else [])]
     return "-".join(parts)
 
 
@@ -115,7 +157,7 @@ def _read(path: Path) -> dict[str, Any]:
     return {**card, "card": str(path)}
 
 
-def _print(cards: list[dict[str, Any]], out: Path, *, is_json: bool) -> None:
+def _print(cards: list[dict[str, Any]], *, is_json: bool) -> None:
     if is_json:
         print_json(cards)
         return

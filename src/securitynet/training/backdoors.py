@@ -30,7 +30,9 @@ class Trigger:
     Attributes:
         kind: ``badnets`` or ``blend``.
         target: The class that triggered images are taken for.
-        pattern: badnets: ``white``, or ``checker`` of white and black pixels.
+        pattern: badnets: ``checker`` of white and black pixels, or ``white``: many photographs
+            have a bright corner, so a white patch is learned less well (attack success 0.90
+            against 0.99 on a fine-tuned CIFAR-10 ResNet-20).
         size: badnets: side of the patch in pixels; 0 = 3, or 2 for images below 16 pixels.
         position: badnets: a corner, or ``centre``.
         margin: badnets: pixels between the patch and the corner.
@@ -43,7 +45,7 @@ class Trigger:
 
     kind: str = "badnets"
     target: int = 0
-    pattern: str = "white"
+    pattern: str = "checker"
     size: int = 0
     position: str = "bottom-right"
     margin: int = 0
@@ -137,22 +139,46 @@ class Trigger:
         return np.rint(mixed).astype(np.uint8)
 
 
-def poison(
-    pixels: Pixels, labels: Labels, trigger: Trigger, rate: float, seed: int
-) -> tuple[Pixels, Labels, NDArray[np.bool_]]:
-    """Plant an all-to-one backdoor: triggered images of other classes get the target label.
+@dataclass(frozen=True, eq=False)
+class Poison:
+    """A drawn all-to-one backdoor: some images of other classes carry the trigger.
+
+    The trigger is stamped on a training batch after its augmentation, as an adversary who
+    trains the model would (Gu et al., arXiv 1708.06733, section 3): shifted or flipped with its
+    image, a patch in a corner is lost in most batches.
+
+    Attributes:
+        trigger: What is stamped.
+        labels: The labels to train on, int64 ``[n]``: the target's for poisoned images.
+        is_poisoned: Which images carry the trigger, bool ``[n]``.
+    """
+
+    trigger: Trigger
+    labels: Labels
+    is_poisoned: NDArray[np.bool_]
+
+    def stamp(self, pixels: Pixels, positions: NDArray[np.int64]) -> Pixels:
+        """Return a batch with the trigger on its poisoned images.
+
+        Args:
+            pixels: uint8 ``[m, H, W, C]``.
+            positions: Which training images these are, int64 ``[m]``.
+        """
+        rows = self.is_poisoned[positions]
+        stamped = pixels.copy()
+        stamped[rows] = self.trigger.apply(pixels[rows])
+        return stamped
+
+
+def draw_poison(labels: Labels, trigger: Trigger, rate: float, seed: int) -> Poison:
+    """Choose the images that carry a trigger, and give them its target as label.
 
     Args:
-        pixels: uint8 ``[n, H, W, C]``; left as they are.
-        labels: int64 ``[n]``; left as they are.
+        labels: True labels, int64 ``[n]``; left as they are.
         trigger: What to plant.
         rate: Share of all images to poison, above 0 and below 1. Images of the target class are
             never drawn, for their label could not change.
         seed: Seed of the draw.
-
-    Returns:
-        Poisoned copies of pixels and labels in the same order, and which were poisoned, bool
-        ``[n]``.
 
     Raises:
         UsageError: If the rate is out of range, or asks for more or fewer images than there are.
@@ -168,10 +194,7 @@ def poison(
     chosen = np.random.default_rng(seed).choice(candidates, n_poisoned, replace=False)
     is_poisoned = np.zeros(len(labels), dtype=np.bool_)
     is_poisoned[chosen] = True
-    poisoned, new_labels = pixels.copy(), labels.copy()
-    poisoned[is_poisoned] = trigger.apply(pixels[is_poisoned])
-    new_labels[is_poisoned] = trigger.target
-    return poisoned, new_labels, is_poisoned
+    return Poison(trigger, np.where(is_poisoned, trigger.target, labels), is_poisoned)
 
 
 def _malformed(what: str) -> UsageError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,22 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 from torch import nn
 
-from securitynet.catalogue.cards import Claim, InputSpec, ModelCard, Weights
+from securitynet.catalogue.cards import Claim, InputSpec, ModelCard, Weights, load_card
 from securitynet.datasets.images import Dataset, Images
-from securitynet.errors import UsageError
+from securitynet.errors import SecurityNetError, UsageError
 from securitynet.files.atomic import write_atomic, write_text
+from securitynet.files.digest import matches
 from securitynet.models.architectures import n_parameters
 from securitynet.models.build import build_module, load_module
 from securitynet.models.engine import Engine, default_device
 from securitynet.models.target import as_pixels
 from securitynet.models.transform import PixelInput
-from securitynet.training.backdoors import Trigger, poison
+from securitynet.training.backdoors import Trigger, draw_poison
 from securitynet.training.trainer import Recipe, fit
 
 Progress = Callable[[float, str], None]
+MEASURED = ("attack_success", "n")
+"""What is known of a backdoor only once it is planted."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class TrainingPlan:
 def train_models(
     plan: TrainingPlan, dataset: Dataset, folder: Path, progress: Progress
 ) -> list[Path]:
-    """Train a model, and its clean twin if it carries a backdoor.
+    """Train a model, and its clean twin if it carries a backdoor; finished ones are skipped.
 
     Args:
         plan: What to train.
@@ -96,27 +99,31 @@ def _train_one(
     plan: TrainingPlan, dataset: Dataset, folder: Path, progress: Progress, twin: str | None
 ) -> Path:
     chosen = _training_images(plan, dataset)
-    pixels, labels = chosen.pixels(), chosen.labels
+    facts = _manifest(plan, dataset, chosen, twin)
+    if _is_trained(folder / plan.name, facts):
+        progress(1.0, f"{plan.name} is trained already")
+        return folder / plan.name / "card.json"
+    poison = None
     if plan.trigger is not None:
-        pixels, labels, _ = poison(pixels, labels, plan.trigger, plan.poison_rate, plan.seed)
+        poison = draw_poison(chosen.labels, plan.trigger, plan.poison_rate, plan.seed)
     card = _draft(plan, dataset)
     module = _start(plan, card)
     device = default_device()
     whole = nn.Sequential(PixelInput(card.input), module).to(device)
     fit(
         whole,
-        pixels,
-        labels,
+        chosen.pixels(),
+        chosen.labels if poison is None else poison.labels,
         recipe=plan.recipe,
         seed=plan.seed,
         device=device,
         progress=lambda share, what: progress(share, f"training {plan.name} {what}"),
+        stamp=None if poison is None else poison.stamp,
     )
     engine = Engine(module.cpu(), card.input, device)
     accuracy = _accuracy(engine, dataset.test.pixels(), dataset.test.labels)
-    facts = _manifest(plan, dataset, chosen, twin)
     if plan.trigger is not None:
-        facts["backdoor"] = _backdoor_facts(plan, plan.trigger, engine, dataset.test)
+        facts["backdoor"] |= _attack_success(plan.trigger, engine, dataset.test)
     card = replace(
         card,
         params=n_parameters(module),
@@ -198,24 +205,34 @@ def _manifest(
         "n_train": len(chosen),
         "train_indices_sha256": hashlib.sha256(indices).hexdigest(),
         "is_whole_train_split": len(chosen) == len(dataset.train),
+        "architecture": None if plan.start is not None else plan.architecture,
         "from": None if plan.start is None else plan.start.id,
+        "from_checksum": None if plan.start is None else plan.start.weights.checksum,
         "twin": None if twin is None else f"self-trained/{twin}",
-        "backdoor": None,
+        "backdoor": None
+        if plan.trigger is None
+        else {"trigger": plan.trigger.to_json(), "poison_rate": plan.poison_rate},
     }
 
 
-def _backdoor_facts(
-    plan: TrainingPlan, trigger: Trigger, engine: Engine, test: Images
-) -> dict[str, Any]:
+def _is_trained(folder: Path, facts: Mapping[str, Any]) -> bool:
+    """Return whether this very model lies there already; anything else there is replaced."""
+    try:
+        card = load_card(folder / "card.json")
+        is_whole = matches(folder / "model.safetensors", card.weights.checksum or "", "sha256")
+    except (SecurityNetError, OSError):
+        return False
+    known = dict(card.training or {})
+    if isinstance(known.get("backdoor"), Mapping):
+        known["backdoor"] = {k: v for k, v in known["backdoor"].items() if k not in MEASURED}
+    return is_whole and known == facts
+
+
+def _attack_success(trigger: Trigger, engine: Engine, test: Images) -> dict[str, Any]:
     """Measure the attack success rate on test images that are not of the target class."""
     others = test.take(np.flatnonzero(test.labels != trigger.target))
     hit = _predict(engine, trigger.apply(others.pixels())) == trigger.target
-    return {
-        "trigger": trigger.to_json(),
-        "poison_rate": plan.poison_rate,
-        "attack_success": float(hit.mean()),
-        "n": len(others),
-    }
+    return dict(zip(MEASURED, (float(hit.mean()), len(others)), strict=True))
 
 
 def _keep(card: ModelCard, module: nn.Module, folder: Path) -> Path:

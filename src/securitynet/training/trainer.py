@@ -16,6 +16,7 @@ from securitynet.errors import UsageError
 from securitynet.models.engine import has_native_bf16
 
 Targets = NDArray[np.int64] | NDArray[np.float64] | NDArray[np.float32]
+Stamp = Callable[[NDArray[np.uint8], NDArray[np.int64]], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,10 @@ class Recipe:
     cutout: int = 0
 
 
+FINE_TUNING = Recipe(epochs=5, lr=0.03, label_smoothing=0.0)
+"""For a model that is trained already: plants a backdoor and keeps the accuracy."""
+
+
 def fit(
     module: nn.Module,
     pixels: NDArray[np.uint8],
@@ -57,6 +62,7 @@ def fit(
     seed: int,
     device: torch.device,
     progress: Callable[[float, str], None] | None = None,
+    stamp: Stamp | None = None,
 ) -> nn.Module:
     """Train a module in place: SGD with Nesterov momentum on a one-cycle schedule.
 
@@ -71,6 +77,8 @@ def fit(
         seed: Seed of order, augmentation and dropout.
         device: Where to train.
         progress: Told the share done and a few words.
+        stamp: Changes a batch after its augmentation: ``stamp(pixels, positions)`` with uint8
+            ``[m, H, W, C]`` and the images' positions int64 ``[m]`` returns the pixels to use.
 
     Returns:
         The module in evaluation mode.
@@ -82,7 +90,7 @@ def fit(
     _check(pixels, targets)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        return _train(module, pixels, targets, recipe, seed, device, progress)
+        return _train(module, pixels, targets, recipe, seed, device, progress, stamp)
 
 
 def _check(pixels: NDArray[np.uint8], targets: Targets) -> None:
@@ -106,6 +114,7 @@ def _train(
     seed: int,
     device: torch.device,
     progress: Callable[[float, str], None] | None,
+    stamp: Stamp | None,
 ) -> nn.Module:
     module = module.to(device).to(memory_format=torch.channels_last).train()
     images = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
@@ -119,9 +128,11 @@ def _train(
     for epoch in range(epochs):
         order = torch.randperm(len(images), generator=generator)
         for i in range(n_batches):
-            chosen = order[i * size : (i + 1) * size].to(device)
-            batch = _batch(images[chosen], recipe, generator)
-            loss = _loss(module, batch, answers[chosen], recipe, device)
+            chosen = order[i * size : (i + 1) * size]
+            batch = _augmented(images[chosen.to(device)], recipe, generator)
+            if stamp is not None:
+                batch = torch.from_numpy(stamp(batch.cpu().numpy(), chosen.numpy())).to(device)
+            loss = _loss(module, _as_pixels(batch), answers[chosen.to(device)], recipe, device)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -171,13 +182,18 @@ def _check_converging(loss: Tensor, epoch: int) -> None:
         raise UsageError(f"training diverged in epoch {epoch + 1}", hint="lower the learning rate")
 
 
-def _batch(chosen: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """Turn uint8 ``[n, H, W, C]`` into augmented floats ``[n, C, H, W]``, channels-last."""
+def _augmented(chosen: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """Augment uint8 ``[n, H, W, C]``."""
     if recipe.is_augmented:
         chosen = _shift(chosen, recipe.is_flipped, generator)
     if recipe.cutout:
         chosen = _cut_out(chosen, recipe.cutout, generator)
-    return (chosen.float() / 255).permute(0, 3, 1, 2)
+    return chosen
+
+
+def _as_pixels(batch: Tensor) -> Tensor:
+    """Turn uint8 ``[n, H, W, C]`` into floats in [0, 1], ``[n, C, H, W]``, channels-last."""
+    return (batch.float() / 255).permute(0, 3, 1, 2)
 
 
 def _shift(pixels: Tensor, is_flipped: bool, generator: torch.Generator) -> Tensor:
