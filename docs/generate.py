@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import click
 import typer
 
 from securitynet.cli.app import app
@@ -125,7 +124,7 @@ def cli_page() -> str:
     return "\n\n".join(lines) + "\n"
 
 
-def verbs(group: click.Command) -> Iterator[tuple[str, Any]]:
+def verbs(group: Any) -> Iterator[tuple[str, Any]]:
     """Yield every verb with its command, subcommands as ``verb sub``."""
     for name, command in getattr(group, "commands", {}).items():
         inner = [(f"{name} {sub}", item) for sub, item in verbs(command)]

@@ -7,16 +7,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from securitynet.catalogue.cards import ModelCard
-from securitynet.catalogue.database import all_cards, find_card, select
-from securitynet.files.folders import cache_folder
-from securitynet.records import Evaluation
-from securitynet.registry import Access
-
 if TYPE_CHECKING:
     import pandas as pd
 
+    from securitynet.catalogue.cards import ModelCard
     from securitynet.models.target import Target
+    from securitynet.records import Evaluation
+    from securitynet.registry import Access
     from securitynet.weights.inspect import ScanReport
 
 DEFAULT_STORE = "securitynet-results"
@@ -38,32 +35,45 @@ def models(*filters: str) -> pd.DataFrame:
     """
     import pandas as pd
 
+    from securitynet.catalogue.database import all_cards, select
+
     return pd.DataFrame(list(select([card.to_json() for card in all_cards()], filters)))
 
 
 def load(
-    model: str | ModelCard, *, access: Access = Access.WEIGHTS, trust: str | Path | None = None
+    model: str | Path | ModelCard,
+    *,
+    access: Access | None = None,
+    trust: str | Path | None = None,
 ) -> Target:
     """Open a model through the door and return it as a target.
 
     Args:
         model: Catalogue id, card file, folder with ``card.json``, or a card.
-        access: The most that may be touched.
+        access: The most that may be touched; ``None`` = everything, weights included.
         trust: An architecture file of your own that may be executed.
 
     Raises:
         SecurityNetError: If the model is unknown, unsafe, damaged or cannot be had.
     """
+    from securitynet.files.folders import cache_folder
     from securitynet.models.build import load_target
 
-    card = model if isinstance(model, ModelCard) else find_card(model)
     trusted = None if trust is None else Path(trust)
-    return load_target(card, trust=trusted, cache=cache_folder() / "outputs").limited(access)
+    target = load_target(_card(model), trust=trusted, cache=cache_folder() / "outputs")
+    return target if access is None else target.limited(access)
+
+
+def _card(model: str | Path | ModelCard) -> ModelCard:
+    from securitynet.catalogue.cards import ModelCard
+    from securitynet.catalogue.database import find_card
+
+    return model if isinstance(model, ModelCard) else find_card(str(model))
 
 
 def evaluate(
     methods: str | Iterable[str],
-    models: str | ModelCard | Iterable[str | ModelCard],
+    models: str | Path | ModelCard | Iterable[str | Path | ModelCard],
     *,
     data: str | Path | None = None,
     options: Mapping[str, Any] | Iterable[str] = (),
@@ -83,7 +93,7 @@ def evaluate(
         data: Name or folder of the data set; ``None`` = each model's own.
         options: ``{"method.key": value}`` or ``"method.key=value"`` texts.
         seeds: Seeds of seeded methods.
-        limit: At most this many members, non-members and queries.
+        limit: At most this many members, non-members and queries; at least 2.
         force: Overrule the accuracy gate; every figure is flagged.
         trust: An architecture file of your own that may be executed.
         n_workers: Number of worker processes; more than 1 needs a ``__main__`` guard.
@@ -93,6 +103,8 @@ def evaluate(
     Raises:
         SecurityNetError: For input that cannot be run; a failed job is a record, not an error.
     """
+    from securitynet.catalogue.cards import ModelCard
+    from securitynet.files.folders import cache_folder
     from securitynet.runs.evaluate import plan, run
     from securitynet.runs.plan import Settings, choose_methods
     from securitynet.runs.store import Store
@@ -108,10 +120,11 @@ def evaluate(
         cache=cache_folder(),
     )
     choices = choose_methods([methods] if isinstance(methods, str) else methods, options)
-    asked = [models] if isinstance(models, str | ModelCard) else list(models)
-    cards = [item if isinstance(item, ModelCard) else find_card(item) for item in asked]
+    asked = [models] if isinstance(models, str | Path | ModelCard) else list(models)
     kept = Store(store_folder(store))
-    planned = plan(choices, cards, settings, kept, is_retrying=retry_failed)
+    planned = plan(
+        choices, [_card(item) for item in asked], settings, kept, is_retrying=retry_failed
+    )
     return run(planned, kept, n_workers=n_workers)
 
 
@@ -126,6 +139,8 @@ def results(*filters: str, store: str | Path | None = None) -> pd.DataFrame:
         filters: ``"FIELD=VALUE"`` conditions, e.g. ``"status=ok"``.
         store: Folder of the store.
     """
+    from securitynet.catalogue.database import select
+    from securitynet.records import Evaluation
     from securitynet.reports.export import to_frame
     from securitynet.runs.store import Store, sort_records
 

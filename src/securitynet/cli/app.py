@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
-import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import click
 import typer
 
-from securitynet.cli import data_verbs, demo, doctor, listing, report, run, show, train
+from securitynet.cli import (
+    data_verbs,
+    demo,
+    doctor,
+    listing,
+    report,
+    run,
+    show,
+    status,
+    train,
+)
 from securitynet.errors import (
     EXIT_ENVIRONMENT,
     EXIT_FAILED,
@@ -21,26 +31,33 @@ from securitynet.errors import (
     SecurityNetError,
 )
 
+VERBS: dict[str, Callable[..., None]] = {
+    "list": listing.list_rows,
+    "show": show.show,
+    "get": data_verbs.get,
+    "scan": data_verbs.scan,
+    "run": run.run,
+    "status": status.status,
+    "train": train.train,
+    "report": report.report,
+    "doctor": doctor.doctor,
+    "demo": demo.demo,
+}
+_PARENTS = typer.BadParameter.__mro__
+BAD_INPUT: Any = _PARENTS[_PARENTS.index(Exception) - 1]
+"""The root of typer's complaints, whether typer brings its own click or uses the installed one."""
+
 app = typer.Typer(
     name="securitynet",
     help="How vulnerable are the models that people really download? Audit image classifiers for "
     "membership leakage, model stealing and backdoors.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: importing what draws boxes takes as long as all the rest
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-app.command("list")(listing.list_rows)
-app.command("show")(show.show)
-app.command("get")(data_verbs.get)
-app.command("scan")(data_verbs.scan)
-app.command("run")(run.run)
-app.command("status")(run.status)
-app.command("train")(train.train)
-app.command("report")(report.report)
-app.command("doctor")(doctor.doctor)
-app.command("demo")(demo.demo)
+for _verb, _function in VERBS.items():
+    app.command(_verb)(_function)
 
 
 def _print_version(value: bool) -> None:
@@ -71,38 +88,60 @@ def run_command(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code; errors become one line on stderr.
 
     Args:
-        arguments: What follows ``securitynet``.
+        arguments: What follows ``securitynet``; nothing asks for help.
     """
     try:
-        outcome = typer.main.get_command(app).main(
-            list(arguments), prog_name="securitynet", standalone_mode=False
-        )
-        return outcome if isinstance(outcome, int) else EXIT_OK
+        return _invoke(arguments)
     except SecurityNetError as error:
         return _say(str(error), error.exit_code, arguments)
-    except click.ClickException as error:
-        hint = f"see `securitynet {_verb(arguments)}--help`"
-        return _say(f"{error.format_message().rstrip('.')}; {hint}", EXIT_USAGE, arguments)
-    except (KeyboardInterrupt, click.Abort):
+    except BAD_INPUT as error:
+        line = f"{error.format_message().rstrip('.')}; see `{_help_of(arguments)}`"
+        return _say(line, EXIT_USAGE, arguments)
+    except (KeyboardInterrupt, typer.Abort):
         command = shlex.join(["securitynet", *arguments])
-        _say(f"interrupted; what is finished is kept, continue with: {command}", 0, arguments)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
+        line = f"interrupted; what is finished is kept, continue with: {command}"
+        return _say(line, EXIT_INTERRUPTED, arguments)
+    except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
     except OSError as error:
-        return _say(f"{error.filename or ''}: {error.strerror}", EXIT_ENVIRONMENT, arguments)
+        line = f"{error.strerror or error}; check the path, its permissions and the free disk space"
+        place = f"{error.filename}: " if error.filename else ""
+        return _say(place + line, EXIT_ENVIRONMENT, arguments)
     except Exception as error:  # the command line's boundary: one line, no traceback
         line = f"unexpected {type(error).__name__}: {error}; -vv shows where, please report it"
         return _say(line, EXIT_FAILED, arguments)
 
 
+def _invoke(arguments: Sequence[str]) -> int:
+    """Parse and run; typer's own ``main`` would swallow interrupts and broken pipes."""
+    command: Any = typer.main.get_command(app)
+    try:
+        with command.make_context("securitynet", list(arguments) or ["--help"]) as context:
+            command.invoke(context)
+        return EXIT_OK
+    except typer.Exit as leave:
+        return leave.exit_code
+    finally:
+        sys.stdout.flush()
+
+
 def _say(line: str, code: int, arguments: Sequence[str]) -> int:
-    if "-vv" in arguments:
+    from securitynet.reports.wording import plain
+
+    if _verbosity(arguments) > 1:
+        import traceback
+
         traceback.print_exc()
-    sys.stderr.write(f"securitynet: {' '.join(line.split())}\n")
+    sys.stderr.write(f"securitynet: {plain(' '.join(line.split()))}\n")
     return code
 
 
-def _verb(arguments: Sequence[str]) -> str:
-    return f"{arguments[0]} " if arguments and not arguments[0].startswith("-") else ""
+def _verbosity(arguments: Sequence[str]) -> int:
+    flags = (word for word in arguments if re.fullmatch("-[qv]+|--verbose", word))
+    return sum(1 if flag == "--verbose" else flag.count("v") for flag in flags)
+
+
+def _help_of(arguments: Sequence[str]) -> str:
+    verb = [arguments[0]] if arguments and arguments[0] in VERBS else []
+    return " ".join(["securitynet", *verb, "--help"])

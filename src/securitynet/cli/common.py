@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON data only on stdout.")]
 StoreOption = Annotated[
@@ -29,6 +32,7 @@ WhereOption = Annotated[
 ]
 
 Progress = Callable[[float, str], None]
+PATIENCE_SECONDS = 1.0
 PLAIN_INTERVAL_SECONDS = 10.0
 
 
@@ -45,19 +49,45 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def line(text: str) -> None:
+    """Print one line of results on stdout, without characters that act on a terminal."""
+    if not (text.isascii() and text.isprintable()):
+        from securitynet.reports.wording import plain
+
+        text = plain(text)
+    sys.stdout.write(text + "\n")
+
+
+def print_facts(facts: Iterable[tuple[str, str]]) -> None:
+    """Print names and what there is to say of them on stdout, folded to the terminal's width."""
+    from securitynet.cli.columns import folded, heading, room
+    from securitynet.reports.wording import plain
+
+    known = [(plain(name), plain(text)) for name, text in facts]
+    indent = max(len(name) for name, _ in known) + 2
+    for name, text in known:
+        head = heading(name) + " " * (indent - len(name))
+        sys.stdout.write(head + folded(text, indent, room()) + "\n")
+
+
 def console() -> Console:
     """Return the console for people, on stdout."""
+    from rich.console import Console
+
     return Console(highlight=False)
 
 
 def note(text: str) -> None:
-    """Print one line for people on stderr."""
-    sys.stderr.write(text + "\n")
+    """Print lines for people on stderr; if nobody listens any more, work goes on."""
+    from securitynet.reports.wording import plain
+
+    with contextlib.suppress(BrokenPipeError):
+        sys.stderr.write("\n".join(map(plain, text.split("\n"))) + "\n")
 
 
-@contextmanager
+@contextlib.contextmanager
 def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Progress]:
-    """Show progress on stderr: a bar on a terminal, else a line now and then.
+    """Show progress on stderr: on a terminal a bar after a second, else a line now and then.
 
     Yields:
         ``report(share, what)``.
@@ -71,8 +101,9 @@ def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Progress]:
         yield PlainProgress(title)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _rich_bar(title: str) -> Iterator[Progress]:
+    from rich.console import Console
     from rich.progress import (
         BarColumn,
         Progress,
@@ -80,22 +111,37 @@ def _rich_bar(title: str) -> Iterator[Progress]:
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.table import Column
 
+    from securitynet.reports.wording import plain
+
+    whole = Column(no_wrap=True, min_width=7)  # what gives way is the text
     columns = (
-        TextColumn("{task.percentage:>3.0f}%"),
-        BarColumn(bar_width=24),
-        TimeElapsedColumn(),
-        TextColumn("eta"),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.percentage:>3.0f}%", table_column=Column(no_wrap=True, min_width=4)),
+        BarColumn(bar_width=16, table_column=Column(min_width=16)),
+        TimeElapsedColumn(table_column=whole),
+        TextColumn("eta", table_column=Column(no_wrap=True, min_width=3)),
+        TimeRemainingColumn(table_column=whole),
+        TextColumn(
+            "{task.description}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+        ),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=1.0)
+    bar = Progress(*columns, console=Console(stderr=True), transient=True, expand=True)
+    task = bar.add_task(title, total=1.0)
+    clock = threading.Timer(PATIENCE_SECONDS, bar.start)  # what is done by then needs no bar
+    clock.start()
 
-        def report(share: float, what: str) -> None:
-            bar.update(task, completed=share, description=what or title)
+    def report(share: float, what: str) -> None:
+        bar.update(task, completed=share, description=plain(what or title))
 
+    try:
         yield report
+    finally:
+        clock.cancel()
+        clock.join()
+        bar.stop()
 
 
 @dataclass
@@ -107,7 +153,7 @@ class PlainProgress:
     """
 
     title: str
-    last: float = field(default_factory=time.monotonic)
+    last: float = field(default_factory=lambda: time.monotonic())
 
     def __call__(self, share: float, what: str) -> None:
         """Print a line if the last one is old enough."""

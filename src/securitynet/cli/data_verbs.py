@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
-from securitynet.catalogue.cards import ModelCard
-from securitynet.catalogue.database import all_cards, find_card, select
 from securitynet.cli.common import (
     JsonOption,
     QuietOption,
     StoreOption,
     VerboseOption,
     WhereOption,
-    console,
+    line,
     note,
     print_json,
     progress_bar,
     set_verbosity,
 )
-from securitynet.errors import EXIT_FAILED, EXIT_OK, SecurityNetError, UsageError
+from securitynet.errors import EXIT_FAILED, EXIT_OK, SecurityNetError, UsageError, unknown_id
+
+if TYPE_CHECKING:
+    from securitynet.catalogue.cards import ModelCard
 
 
 def get(
@@ -51,7 +51,7 @@ def get(
         print_json(rows)
     for row in [] if json else rows:
         outcome = row["error"] or f"{row['sha256'][:16]}  {row['path']}"
-        console().print(escape(f"{row['status']:<8} {row['id']}  {outcome}"), soft_wrap=True)
+        line(f"{row['status']:<8} {row['id']}  {outcome}")
     if errors:
         code = errors[0].exit_code if len(errors) == len(cards) else EXIT_FAILED
         raise typer.Exit(code)
@@ -71,19 +71,25 @@ def _get_one(card: ModelCard) -> tuple[dict[str, Any], SecurityNetError | None]:
 
 
 def choose_cards(names: list[str], filters: list[str], *, everything: bool) -> list[ModelCard]:
-    """Resolve model names, or ``-w`` filters over the catalogue, into cards.
+    """Resolve model names and ``-w`` filters into cards, each once.
+
+    Args:
+        names: Catalogue ids or card files; none = the whole catalogue.
+        filters: ``FIELD=VALUE`` conditions on the cards.
+        everything: Allow the whole catalogue without a filter.
 
     Raises:
         UsageError: If a name is unknown or nothing was chosen.
     """
-    if names:
-        return [find_card(name) for name in names]
-    if not everything and not filters:
+    from securitynet.catalogue.database import all_cards, find_card, select
+
+    if not (names or filters or everything):
         raise UsageError("no model given", hint="name one, or choose with -w FIELD=VALUE")
-    wanted = {row["id"] for row in select([card.to_json() for card in all_cards()], filters)}
+    cards = [find_card(name) for name in dict.fromkeys(names)] if names else list(all_cards())
+    wanted = [row["id"] for row in select([card.to_json() for card in cards], filters)]
     if not wanted:
         raise UsageError(f"no model matches {' '.join(filters)}", hint="see `securitynet list`")
-    return [card for card in all_cards() if card.id in wanted]
+    return [card for card in cards if card.id in wanted]
 
 
 def scan(
@@ -99,16 +105,19 @@ def scan(
     from securitynet.weights.inspect import scan as inspect
 
     set_verbosity(quiet, verbose)
-    reports = [inspect(_checkpoint(name)) for name in files]
+    reports = []
+    with progress_bar("scan", quiet=quiet) as progress:
+        for i, name in enumerate(files):
+            progress(i / len(files), name)
+            reports.append(inspect(_checkpoint(name)))
     if json:
         print_json([report.to_json() for report in reports])
     else:
         for report in reports:
             size = f"{report.format or 'unknown format'}, {report.bytes:,} bytes"
-            line = f"{report.verdict:<9} {report.path}  ({size}, sha256 {report.sha256[:16]})"
-            console().print(escape(line), soft_wrap=True)
+            line(f"{report.verdict:<9} {report.path}  ({size}, sha256 {report.sha256[:16]})")
             for finding in report.findings:
-                console().print(escape(f"          {finding}"), soft_wrap=True)
+                line(f"          {finding}")
     is_safe = all(report.verdict == "SAFE" for report in reports)
     if not is_safe and not quiet:
         note("do not open these files with torch.load or pickle")
@@ -120,7 +129,11 @@ def _checkpoint(name: str) -> Path:
     path = Path(name)
     if path.is_file() and path.suffix != ".json":
         return path
-    card = find_card(name)
+    from securitynet.catalogue.database import all_cards, find_card
     from securitynet.weights.door import locate
 
+    known = [card.id for card in all_cards()]
+    if not path.exists() and name not in known:
+        raise unknown_id("file or model", name, known, listing="securitynet list models")
+    card = find_card(name)
     return locate(card.weights, folder=card.folder, where=card.id)

@@ -5,25 +5,25 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from securitynet.api import store_folder
-from securitynet.catalogue.database import all_cards
 from securitynet.cli.common import (
     JsonOption,
     QuietOption,
     StoreOption,
     VerboseOption,
-    console,
+    note,
+    print_facts,
     print_json,
+    progress_bar,
     set_verbosity,
 )
 from securitynet.errors import EXIT_ENVIRONMENT, EXIT_INTEGRITY
-from securitynet.files.folders import cache_folder, data_folders, mirror_folders
 
 PACKAGES = ("torch", "torchvision", "timm", "pytorchcv", "safetensors", "numpy", "scipy")
 MIN_TORCH = (2, 10)
@@ -39,37 +39,53 @@ def doctor(
     verbose: VerboseOption = 0,
 ) -> None:
     """Check the environment, the data folders and every record of the store."""
-    from securitynet.datasets.library import dataset_rows
-    from securitynet.runs.store import Store
-
     set_verbosity(quiet, verbose)
-    kept = Store(store_folder(store))
-    facts: dict[str, Any] = {
-        "packages": _packages(),
-        "python": platform.python_version(),
-        "cores": os.cpu_count(),
-        "store": _folder(kept.folder),
-        "cache": _folder(cache_folder()),
-        "data": [str(folder) for folder in data_folders()],
-        "mirrors": [str(folder) for folder in mirror_folders()],
-        "datasets": {row["name"]: row["is_available"] for row in dataset_rows()},
-        "models": len(all_cards()),
-        "records": sum(1 for _ in kept.keys()),
-        "deleted": kept.collect_garbage() if gc else None,
-        "store_problems": kept.problems(),
-        "environment_problems": _problems(),
-    }
+    with progress_bar("checking every record", quiet=quiet):
+        facts = _facts(store_folder(store), gc=gc)
     if json:
         print_json(facts)
     else:
-        _print(facts)
+        print_facts(_said(facts))
+    n_problems = len(facts["store_problems"]) + len(facts["environment_problems"])
+    if gc and facts["deleted"] is None:
+        note("nothing was deleted: see to the damaged records first")
+    if not (json or quiet):
+        note(f"{n_problems or 'no'} problem{'' if n_problems == 1 else 's'} found")
     if facts["store_problems"]:
         raise typer.Exit(EXIT_INTEGRITY)
     if facts["environment_problems"]:
         raise typer.Exit(EXIT_ENVIRONMENT)
 
 
+def _facts(folder: Path, *, gc: bool) -> dict[str, Any]:
+    from securitynet.catalogue.database import all_cards
+    from securitynet.datasets.library import dataset_rows
+    from securitynet.files.folders import cache_folder, data_folders, mirror_folders
+    from securitynet.runs.store import Store
+
+    kept = Store(folder)
+    problems = kept.problems()  # first: of a damaged record nobody knows which arrays it names
+    return {
+        "packages": _packages(),
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "store": _folder(folder),
+        "cache": _folder(cache_folder()),
+        "data": [str(item) for item in data_folders()],
+        "mirrors": [str(item) for item in mirror_folders()],
+        "datasets": {row["name"]: row["is_available"] for row in dataset_rows()},
+        "how_to_get": {r["name"]: r["how_to_get"] for r in dataset_rows() if not r["is_available"]},
+        "models": len(all_cards()),
+        "records": sum(1 for _ in kept.keys()),
+        "deleted": kept.collect_garbage() if gc and not problems else None,
+        "store_problems": problems,
+        "environment_problems": _problems(),
+    }
+
+
 def _packages() -> dict[str, str | None]:
+    from importlib.metadata import PackageNotFoundError, version
+
     found: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
@@ -99,20 +115,29 @@ def _folder(folder: Path) -> dict[str, Any]:
     return {"path": str(folder), "exists": folder.exists(), "free_bytes": free}
 
 
-def _print(facts: dict[str, Any]) -> None:
-    out = console()
-    for name, value in facts.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{key} {_word(item)}" for key, item in value.items())
-        elif isinstance(value, list):
-            value = "; ".join(map(str, value)) or "none"
-        if value is not None:
-            out.print(f"{name.replace('_', ' '):<22} {value}", markup=False, soft_wrap=True)
+def _said(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Say the facts in words."""
+    packages = facts["packages"].items()
+    found = ", ".join(f"{name} {has or 'missing'}" for name, has in packages)
+    yield "environment", f"Python {facts['python']}, {found}, {facts['cores']} cores"
+    yield "results", f"{_place(facts['store'])}; {facts['records']:,} records (--store)"
+    yield "cache", f"{_place(facts['cache'])} (SECURITYNET_CACHE)"
+    yield "data folders", f"{', '.join(facts['data'])} (SECURITYNET_DATA)"
+    mirrors = ", ".join(facts["mirrors"]) or "none"
+    yield "weights folders", f"{mirrors} (SECURITYNET_MIRROR)"
+    yield "catalogue", f"{facts['models']:,} models"
+    for name, is_here in facts["datasets"].items():
+        yield f"data set {name}", "here" if is_here else _missing(facts["how_to_get"][name])
+    if facts["deleted"] is not None:
+        yield "deleted", f"{facts['deleted']:,} files that nothing refers to"
+    for problem in (*facts["store_problems"], *facts["environment_problems"]):
+        yield "PROBLEM", problem
 
 
-def _word(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value / 2**30:.1f} GiB"
-    return str(value)
+def _missing(how_to_get: str) -> str:
+    return f"not here: downloaded when needed; without a network, {how_to_get}"
+
+
+def _place(folder: dict[str, Any]) -> str:
+    state = "" if folder["exists"] else ", not made yet"
+    return f"{folder['path']}{state}, {folder['free_bytes'] / 2**30:.1f} GiB free"

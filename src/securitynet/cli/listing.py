@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from securitynet.catalogue.database import all_cards, lookup, select
+from securitynet.cli.columns import Column, fitting, heading, room
 from securitynet.cli.common import (
     JsonOption,
     QuietOption,
     StoreOption,
     VerboseOption,
     WhereOption,
-    console,
+    line,
     note,
     print_json,
     set_verbosity,
 )
-from securitynet.errors import UsageError
+from securitynet.errors import unknown_id
+
+if TYPE_CHECKING:
+    from securitynet.records import Evaluation
 
 
 class What(StrEnum):
@@ -35,10 +37,43 @@ class What(StrEnum):
 
 
 COLUMNS = {
-    What.models: ("id", "dataset", "family", "params", "origin", "claims.value", "status"),
-    What.methods: ("name", "access", "summary", "paper"),
-    What.datasets: ("name", "num_classes", "n_train", "n_test", "licence", "is_available"),
-    What.results: ("key", "model", "method", "dataset", "status", "headline", "seconds"),
+    What.models: (
+        Column("id", "id"),
+        Column("dataset", "data set", rank=1),
+        Column("family", "family", rank=4),
+        Column("params", "parameters", is_right=True, rank=3),
+        Column("claimed", "claimed acc.", is_right=True, rank=2),
+        Column("origin", "origin", rank=6),
+        Column("status", "status", rank=5),
+    ),
+    What.methods: (
+        Column("name", "name"),
+        Column("access", "sees", rank=1),
+        Column("summary", "what it does", least=40),
+        Column("paper", "paper", least=40, rank=2),
+    ),
+    What.datasets: (
+        Column("name", "name"),
+        Column("num_classes", "classes", is_right=True, rank=1),
+        Column("n_train", "train", is_right=True, rank=1),
+        Column("n_test", "test", is_right=True, rank=1),
+        Column("licence", "licence", rank=2),
+        Column("is_available", "on this machine"),
+    ),
+    What.results: (
+        Column("key", "key"),
+        Column("model", "model"),
+        Column("label", "method", least=24),
+        Column("dataset", "data set", rank=1),
+        Column("headline", "result"),
+        Column("seconds", "seconds", is_right=True, rank=2),
+    ),
+}
+NEXT = {
+    What.models: "securitynet show ID",
+    What.methods: "securitynet show NAME",
+    What.datasets: "securitynet doctor",
+    What.results: "securitynet show KEY, or securitynet report",
 }
 HEADLINES = ("auc", "excess_agreement", "p_value", "auroc")
 
@@ -56,21 +91,24 @@ def list_rows(
     verbose: VerboseOption = 0,
 ) -> None:
     """List models, methods, data sets or results."""
+    from securitynet.catalogue.database import select
+
     set_verbosity(quiet, verbose)
     rows = list(select(_rows(what, store), where or []))
     rows = _sorted(rows, sort)[:limit]
     if json:
-        print_json([_public(row) for row in rows])
+        print_json(rows)
         return
     if not rows:
-        note(f"no {what} match")
+        note(f"no {what} match" if where else f"no {what} yet")
         return
-    console().print(_table(rows, COLUMNS[what]))
-    note(f"{len(rows)} {what}")
+    _print(what, rows)
 
 
 def _rows(what: What, store: Any) -> list[dict[str, Any]]:
     if what is What.models:
+        from securitynet.catalogue.database import all_cards
+
         return [card.to_json() for card in all_cards()]
     if what is What.methods:
         return method_rows()
@@ -116,29 +154,23 @@ def _result_rows(store: Any) -> list[dict[str, Any]]:
     from securitynet.api import store_folder
     from securitynet.runs.store import Store, sort_records
 
-    rows = [record.to_json() for record in sort_records(Store(store_folder(store)).records())]
-    for row in rows:
-        named = [name for name in HEADLINES if row["measures"].get(name)]
-        value = row["measures"][named[0]]["value"] if named else None
-        row["headline"] = f"{named[0]} {value:.3f}" if named and value is not None else None
-    return rows
-
-
-def _public(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name != "headline"}
+    return [record.to_json() for record in sort_records(Store(store_folder(store)).records())]
 
 
 def _sorted(rows: list[dict[str, Any]], sort: str | None) -> list[dict[str, Any]]:
     """Sort by a field; unknown values come last in either direction."""
-    if not sort:
+    from securitynet.catalogue.database import lookup
+
+    if not sort or not rows:
         return rows
     name = sort.removeprefix("-")
-    if rows and not any(lookup(row, name) is not None for row in rows):
-        raise UsageError(f"no row has a field {name!r} to sort by")
-    known = [row for row in rows if _flat(lookup(row, name)) is not None]
-    unknown = [row for row in rows if _flat(lookup(row, name)) is None]
-    known.sort(key=lambda row: _sort_key(_flat(lookup(row, name))), reverse=sort.startswith("-"))
-    return known + unknown
+    if name.split(".")[0] not in rows[0]:
+        raise unknown_id("field", name, sorted(rows[0]), listing="securitynet list --json")
+    values = [_flat(lookup(row, name)) for row in rows]
+    known = [(_sort_key(value), i) for i, value in enumerate(values) if value is not None]
+    known.sort(key=lambda item: item[0], reverse=sort.startswith("-"))
+    unknown = [row for row, value in zip(rows, values, strict=True) if value is None]
+    return [rows[i] for _, i in known] + unknown
 
 
 def _flat(value: Any) -> Any:
@@ -153,16 +185,49 @@ def _sort_key(value: Any) -> tuple[int, float, str]:
     return 1, 0.0, str(value).casefold()
 
 
-def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in columns:
-        is_number = any(isinstance(_flat(lookup(row, name)), int | float) for row in rows)
-        table.add_column(
-            name.split(".")[0], justify="right" if is_number else "left", overflow="fold"
-        )
-    for row in rows:
-        table.add_row(*(escape(_cell(name, _flat(lookup(row, name)))) for name in columns))
-    return table
+def _print(what: What, rows: Sequence[dict[str, Any]]) -> None:
+    columns = COLUMNS[what]
+    full = [{**row, **extra} for row, extra in zip(rows, _extras(what, rows), strict=True)]
+    cells = [[_cell(column.name, row[column.name]) for column in columns] for row in full]
+    shown, lines = fitting(columns, cells, room())
+    sys.stdout.write(heading(lines[0]) + "\n")
+    for text in lines[1:]:
+        line(text)
+    left_out = [column.title for column in columns if column not in shown]
+    hidden = f" (no room for {', '.join(left_out)})" if left_out else ""
+    note(f"{len(rows)} {what}{hidden}; more: {NEXT[what]}")
+
+
+def _extras(what: What, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what people read of each row beside its fields."""
+    if what is What.models:
+        return [{"claimed": _claimed(row["claims"])} for row in rows]
+    if what is not What.results:
+        return [{} for _ in rows]
+    from securitynet.records import Evaluation
+    from securitynet.reports.wording import labeller
+
+    records = [Evaluation.from_json(row) for row in rows]
+    label = labeller(records)
+    return [{"label": label(record), "headline": _headline(record)} for record in records]
+
+
+def _claimed(claims: Sequence[dict[str, Any]]) -> str | None:
+    found = [claim["value"] for claim in claims if claim["metric"] == "test_accuracy"]
+    return f"{found[0]:.3f}" if found else None
+
+
+def _headline(record: Evaluation) -> str:
+    """Return the figure that a family is judged by, or why there is none."""
+    from securitynet.reports.wording import name_of, number, p_value
+
+    name = next((name for name in HEADLINES if name in record.measures), None)
+    if record.status != "ok" or name is None:
+        return record.status
+    measure = record.measures[name]
+    if measure.value is None:
+        return f"{name_of(name)} unknown"
+    return f"{name_of(name)} {p_value(measure) if name == 'p_value' else number(measure.value)}"
 
 
 def _cell(name: str, value: Any) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from securitynet.api import store_folder
-from securitynet.catalogue.database import select
 from securitynet.cli.common import (
     JsonOption,
     QuietOption,
@@ -23,10 +22,9 @@ from securitynet.cli.common import (
     set_verbosity,
 )
 from securitynet.errors import UsageError
-from securitynet.files.atomic import write_text
-from securitynet.records import Evaluation
 
 if TYPE_CHECKING:
+    from securitynet.records import Evaluation
     from securitynet.runs.store import Store
 
 
@@ -51,6 +49,8 @@ def report(
     verbose: VerboseOption = 0,
 ) -> None:
     """Show results as a terminal table, an HTML page, CSV, LaTeX, JSON or figures."""
+    from securitynet.catalogue.database import select
+    from securitynet.records import Evaluation
     from securitynet.reports import export, tables
     from securitynet.runs.store import Store, sort_records
 
@@ -88,5 +88,7 @@ def _write_pictures(
 
 
 def _write(path: Path, text: str) -> None:
+    from securitynet.files.atomic import write_text
+
     write_text(path, text)
     note(f"wrote {path}")

@@ -1,15 +1,11 @@
-"""``securitynet run`` and ``securitynet status``."""
+"""``securitynet run``: attacks and detectors on models, as one plan that can be resumed."""
 
 from __future__ import annotations
 
-import json as json_module
-import shlex
-import statistics
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,19 +17,21 @@ from securitynet.cli.common import (
     VerboseOption,
     WhereOption,
     console,
+    line,
     note,
     print_json,
     progress_bar,
     set_verbosity,
 )
 from securitynet.cli.data_verbs import choose_cards
-from securitynet.errors import EXIT_FAILED, EXIT_OK, IntegrityError, UsageError
-from securitynet.files.atomic import write_text
-from securitynet.files.folders import cache_folder
-from securitynet.records import Evaluation, fingerprint
+from securitynet.cli.status import keep_plan
+from securitynet.errors import EXIT_FAILED, EXIT_OK, UsageError
 
 if TYPE_CHECKING:
+    from securitynet.records import Evaluation
     from securitynet.runs.evaluate import Plan
+
+MAX_SEEDS = 1000
 
 
 def run(
@@ -71,6 +69,7 @@ def run(
     verbose: VerboseOption = 0,
 ) -> None:
     """Run attacks and detectors on models; finished jobs are skipped, so repeat to resume."""
+    from securitynet.files.folders import cache_folder
     from securitynet.runs.evaluate import Listener, plan
     from securitynet.runs.evaluate import run as run_plan
     from securitynet.runs.plan import Settings, choose_methods
@@ -84,13 +83,18 @@ def run(
     with progress_bar("run", quiet=quiet) as progress:
         planned = plan(choices, cards, settings, kept, is_retrying=retry_failed, progress=progress)
         if not dry_run:
-            _keep_plan(planned, kept.folder)
+            command = ["securitynet", *sys.argv[1:]]
+            keep_plan(planned, kept.folder, command=command, n_workers=workers)
             listener = Listener(progress=progress)
             records = run_plan(planned, kept, n_workers=workers, listener=listener)
     if dry_run:
         _print_plan(planned, json)
         return
-    _print_records(records, kept, json=json, quiet=quiet)
+    _print_records(records, json)
+    if not quiet:
+        _say_troubles(records, planned)
+        n_old = len(planned.finished)
+        note(f"{len(records)} records in {kept.folder}, {n_old} of them from earlier runs")
     is_fine = all(record.status in ("ok", "skipped") for record in records)
     raise typer.Exit(EXIT_OK if is_fine else EXIT_FAILED)
 
@@ -105,23 +109,14 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     try:
         for part in text.split(","):
             low, dash, high = part.partition("-")
-            seeds += range(int(low), int(high) + 1) if dash else [int(low)]
+            first, last = int(low), int(high if dash else low)
+            seeds += range(first, min(last, first + MAX_SEEDS) + 1)
     except ValueError:
         raise UsageError(f"seeds {text!r} are not numbers", hint="e.g. 0-4 or 0,1,7") from None
-    if not seeds or min(seeds) < 0:
-        raise UsageError(f"no seeds in {text!r}", hint="e.g. 0-4 or 0,1,7")
+    if not seeds or len(seeds) > MAX_SEEDS:
+        n_seeds = "no" if not seeds else f"more than {MAX_SEEDS:,}"
+        raise UsageError(f"{n_seeds} seeds in {text!r}", hint="e.g. 0-4 or 0,1,7")
     return tuple(dict.fromkeys(seeds))
-
-
-def _keep_plan(planned: Plan, folder: Path) -> None:
-    """Keep what was asked, so that ``status`` knows what is left."""
-    keys = [record.key for record in planned.finished]
-    keys += [job.key for group in planned.groups for job in group.jobs]
-    if not planned.n_left:
-        return
-    content = {"command": shlex.join(["securitynet", *sys.argv[1:]]), "keys": sorted(set(keys))}
-    path = folder / "plans" / f"{fingerprint(content['keys'])[:16]}.json"
-    write_text(path, json_module.dumps(content, indent=1))
 
 
 def _print_plan(planned: Plan, is_json: bool) -> None:
@@ -131,72 +126,25 @@ def _print_plan(planned: Plan, is_json: bool) -> None:
         return
     for job in jobs:
         config = " ".join(f"{name}={value}" for name, value in job.config.items())
-        console().print(f"{job.model}  {job.method}  {config}", markup=False, soft_wrap=True)
+        line(f"{job.model}  {job.method}  {config}".rstrip())
     note(f"{len(jobs)} to run, {len(planned.finished)} finished already")
     for record in planned.problems:
         note(f"{record.model}: {record.error}")
 
 
-def _print_records(records: Sequence[Evaluation], store: Any, *, json: bool, quiet: bool) -> None:
-    if json:
+def _print_records(records: Sequence[Evaluation], is_json: bool) -> None:
+    if is_json:
         print_json([record.to_json() for record in records])
-    else:
-        from securitynet.reports.tables import print_tables
-
-        print_tables(records, console())
-    troubles = [record for record in records if record.status in ("failed", "refused")]
-    for line in dict.fromkeys(f"{record.status}: {record.error}" for record in troubles):
-        note(f"securitynet: {line}")
-    if not quiet and not json:
-        note(f"{len(records)} records in {store.folder}; `securitynet report --html report.html`")
-
-
-def status(
-    json: JsonOption = False,
-    store: StoreOption = None,
-    quiet: QuietOption = False,
-    verbose: VerboseOption = 0,
-) -> None:
-    """Say what is done, failed, refused and left of this store's runs, and the time left."""
-    from securitynet.runs.store import Store
-
-    set_verbosity(quiet, verbose)
-    kept = Store(store_folder(store))
-    records = {record.key: record for record in kept.records()}
-    plans = [_plan_status(path, records) for path in sorted((kept.folder / "plans").glob("*.json"))]
-    total = Counter(record.status for record in records.values())
-    if json:
-        print_json({"records": dict(total), "plans": plans})
         return
-    counts = ", ".join(f"{n} {name}" for name, n in sorted(total.items())) or "no records"
-    console().print(f"{kept.folder}: {counts}", markup=False, soft_wrap=True)
-    for item in plans:
-        left = f"{item['left']} left" + _eta(item)
-        line = f"{item['done']} of {item['jobs']} done, {left}: {item['command']}"
-        console().print(line, markup=False, soft_wrap=True)
+    from securitynet.reports.tables import print_tables
+
+    print_tables(records, console())
 
 
-def _plan_status(path: Path, records: dict[str, Evaluation]) -> dict[str, Any]:
-    try:
-        content = json_module.loads(path.read_text(encoding="utf-8"))
-        keys, command = list(content["keys"]), str(content["command"])
-    except (ValueError, KeyError, TypeError):
-        raise IntegrityError("damaged plan", where=path, hint="delete it") from None
-    mine = [records[key] for key in keys if key in records]
-    counts = Counter(record.status for record in mine)
-    seconds = [record.seconds for record in mine if record.seconds is not None]
-    left = len(keys) - len(mine)
-    return {
-        "command": command,
-        "jobs": len(keys),
-        "done": counts["ok"] + counts["skipped"],
-        "failed": counts["failed"],
-        "refused": counts["refused"],
-        "left": left,
-        "eta_seconds": left * statistics.fmean(seconds) if seconds else None,
-    }
-
-
-def _eta(item: dict[str, Any]) -> str:
-    is_known = item["left"] and item["eta_seconds"] is not None
-    return f", about {item['eta_seconds']:.0f} s" if is_known else ""
+def _say_troubles(records: Sequence[Evaluation], planned: Plan) -> None:
+    troubles = [record for record in records if record.status in ("failed", "refused")]
+    for text in dict.fromkeys(f"{record.status}: {record.error}" for record in troubles):
+        note(f"securitynet: {text}")
+    n_old = sum(record.status in ("failed", "refused") for record in planned.finished)
+    if n_old:
+        note(f"securitynet: {n_old} of them from earlier runs; --retry-failed tries them again")

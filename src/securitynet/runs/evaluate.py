@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from securitynet.catalogue.cards import ModelCard
-from securitynet.errors import RefusedError, SecurityNetError
+from securitynet.errors import RefusedError, SecurityNetError, UsageError
 from securitynet.records import Evaluation, Job, Status
 from securitynet.runs.plan import Audits, Choice, Group, Settings, make_group
 from securitynet.runs.pool import run_groups
@@ -74,11 +74,13 @@ def plan(
         progress: Told while data are decoded and weights are opened.
 
     Raises:
+        UsageError: If nothing was asked for.
         SecurityNetError: If the only model asked for cannot be planned; nothing was written.
     """
+    _check(choices, cards, settings)
     audits = Audits(settings.limit, progress)
     groups: list[Group] = []
-    finished: list[Evaluation] = []
+    known: dict[str, Evaluation | None] = {}
     troubles: list[Evaluation] = []
     for i, card in enumerate(cards):
         progress(i / len(cards), f"{card.id}: weights and data")
@@ -89,11 +91,20 @@ def plan(
                 raise
             troubles += [_trouble(card, choice, settings, error) for choice in choices]
             continue
-        records = {job.key: _known(job, store, is_retrying) for job in group.jobs}
-        finished += [record for record in records.values() if record is not None]
-        left = tuple(job for job in group.jobs if records[job.key] is None)
+        fresh = {job.key: job for job in group.jobs if job.key not in known}
+        known |= {key: _known(job, store, is_retrying) for key, job in fresh.items()}
+        left = tuple(job for key, job in fresh.items() if known[key] is None)
         groups += [replace(group, jobs=left)] if left else []
-    return Plan(tuple(groups), tuple(finished), tuple(troubles))
+    finished = {record.key: record for record in known.values() if record is not None}
+    return Plan(tuple(groups), tuple(finished.values()), tuple(troubles))
+
+
+def _check(choices: Sequence[Choice], cards: Sequence[ModelCard], settings: Settings) -> None:
+    if settings.limit is not None and settings.limit < 2:
+        raise UsageError(f"limit {settings.limit} is too small", hint="give 2 or more, or none")
+    for name, given in (("method", choices), ("model", cards), ("seed", settings.seeds)):
+        if not given:
+            raise UsageError(f"no {name} given", hint="give at least one")
 
 
 def run(
@@ -102,16 +113,13 @@ def run(
     """Do what is left and return all records of the plan, old and new.
 
     Records appear in the store one by one, so an interrupted run loses at most the jobs that
-    were under way.
+    were under way. What is returned is read from there: a worker may die after it has kept a
+    record and before it has told of it.
     """
-    listener = listener or Listener()
-    fresh: list[Evaluation] = []
-
-    def done(record: Evaluation) -> None:
-        fresh.append(record)
-        listener.done(record)
-
-    run_groups(planned.groups, store, n_workers=n_workers, progress=listener.progress, done=done)
+    heard = listener or Listener()
+    run_groups(planned.groups, store, n_workers=n_workers, progress=heard.progress, done=heard.done)
+    kept = [store.get(job.key) for group in planned.groups for job in group.jobs]
+    fresh = [record for record in kept if record is not None]
     return sort_records([*planned.finished, *planned.problems, *fresh])
 
 

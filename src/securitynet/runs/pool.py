@@ -1,21 +1,25 @@
 """Runs groups of jobs: in this process, or in a pool of worker processes that may die.
 
 A worker that is killed costs the group it was working on one retry; what it had finished is in
-the store already. Every message of a worker is a record or a progress report.
+the store already. Every message of a worker is a record, a progress report, the end of its group,
+or the error that kept it from going on (a full disk). A worker whose driver is gone ends itself.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from securitynet.errors import SecurityNetError
 from securitynet.records import Evaluation
 from securitynet.runs.plan import Audits, Group
 from securitynet.runs.store import Store
@@ -23,6 +27,8 @@ from securitynet.runs.store import Store
 Progress = Callable[[float, str], None]
 Done = Callable[[Evaluation], None]
 MAX_TRIES = 2
+PATIENCE_SECONDS = 5
+"""How long a worker that was told to end may take to put its files in order."""
 
 
 def run_groups(
@@ -36,7 +42,13 @@ def run_groups(
         n_workers: Number of worker processes; 1 runs in this process.
         progress: Told the share of all groups that is done and a few words.
         done: Told each record as it appears.
+
+    Raises:
+        SecurityNetError: If records cannot be kept or a data set has gone; a job's own failure
+            is a record.
     """
+    if not groups:
+        return  # what follows loads torch
     if n_workers <= 1 or len(groups) <= 1:
         _run_here(groups, store, progress, done)
     else:
@@ -46,11 +58,10 @@ def run_groups(
 def _run_here(groups: Sequence[Group], store: Store, progress: Progress, done: Done) -> None:
     from securitynet.runs.work import run_group
 
-    audits = Audits(groups[0].settings.limit) if groups else None
+    audits = Audits(groups[0].settings.limit)
     for i, group in enumerate(groups):
-        if audits is not None:
-            audit, _ = audits(group.dataset)
-            run_group(group, audit, store, _scaled(progress, i, len(groups)), done)
+        audit, _ = audits(group.dataset)
+        run_group(group, audit, store, _scaled(progress, i, len(groups)), done)
 
 
 def _scaled(progress: Progress, i: int, n: int) -> Progress:
@@ -73,14 +84,15 @@ class _Pool:
     done: Done
     shares: dict[int, float] = field(default_factory=dict)
     tries: dict[int, int] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
 
     def run(self) -> None:
         """Hand out groups until all are done; end every worker on the way out."""
         self.waiting = list(range(len(self.groups)))[::-1]
-        self.workers = [self._start() for _ in range(self.n_workers)]
+        self.workers: list[_Worker] = []
         try:
-            for worker in self.workers:
-                self._hand_out(worker)
+            for _ in range(self.n_workers):
+                self._employ()
             while any(worker.position is not None for worker in self.workers):
                 ready = set(wait([worker.pipe for worker in self.workers], timeout=1.0))
                 for worker in [w for w in self.workers if w.pipe in ready]:
@@ -89,32 +101,34 @@ class _Pool:
             for worker in self.workers:
                 worker.process.terminate()
             for worker in self.workers:
-                worker.process.join(10)
+                worker.process.join(PATIENCE_SECONDS)
+                worker.process.kill()  # no more than a formality for one that has ended
 
-    def _start(self) -> _Worker:
+    def _employ(self) -> None:
+        """Start a worker and give it something to do."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         n_threads = max(1, (os.cpu_count() or 1) // self.n_workers)
         process = context.Process(
             target=_serve, args=(theirs, self.store.folder, n_threads), daemon=True
         )
-        process.start()
+        with _uninterrupted():
+            process.start()
         theirs.close()
-        return _Worker(process, ours)
+        self.workers.append(_Worker(process, ours))
+        self._hand_out(self.workers[-1])
 
     def _hand_out(self, worker: _Worker) -> None:
         worker.position = self.waiting.pop() if self.waiting else None
         if worker.position is not None:
             self.tries[worker.position] = self.tries.get(worker.position, 0) + 1
-            worker.pipe.send(self._unfinished(worker.position))
+            with contextlib.suppress(BrokenPipeError):  # it died; listening to it will show
+                worker.pipe.send(self._unfinished(worker.position))
 
     def _unfinished(self, position: int) -> Group:
         """Leave out what a worker that died had finished already."""
         group = self.groups[position]
-        if self.tries[position] == 1:
-            return group
-        jobs = tuple(job for job in group.jobs if self.store.get(job.key) is None)
-        return replace(group, jobs=jobs)
+        return replace(group, jobs=tuple(job for job in group.jobs if job.key not in self.told))
 
     def _listen(self, worker: _Worker) -> None:
         try:
@@ -125,10 +139,16 @@ class _Pool:
         if kind == "progress":
             self._report(worker, *content)
         elif kind == "record":
-            self.done(Evaluation.from_json(content))
+            self._hear(Evaluation.from_json(content))
+        elif kind == "error":
+            raise content
         else:
             self._report(worker, 1.0, "")
             self._hand_out(worker)
+
+    def _hear(self, record: Evaluation) -> None:
+        self.told.add(record.key)
+        self.done(record)
 
     def _report(self, worker: _Worker, share: float, what: str) -> None:
         if worker.position is not None:
@@ -145,24 +165,35 @@ class _Pool:
         elif position is not None:
             self._fail(position, code)
         if self.waiting:
-            self.workers.append(self._start())
-            self._hand_out(self.workers[-1])
+            self._employ()
 
     def _fail(self, position: int, code: int | None) -> None:
         for job in self._unfinished(position).jobs:
             error = f"the worker process died {MAX_TRIES} times (exit code {code}), out of memory?"
             record = Evaluation.of(job, "failed", flags=("worker-died",), error=error)
             self.store.put(record)
-            self.done(record)
+            self._hear(record)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Keep ctrl-C from processes that are started meanwhile; ours is only put off.
+
+    A new process would otherwise meet it with a traceback before it can decide to ignore it.
+    """
+    resource_tracker.ensure_running()  # starting it later would lift the mask
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(pipe: Connection[Any, Any], folder: Path, n_threads: int) -> None:
     """Work on groups until the driver hangs up. Interrupts are the driver's business."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
 
-    from securitynet.runs.work import run_group
-
+    signal.signal(signal.SIGTERM, _end)
     torch.set_num_threads(n_threads)
     store = Store(folder)
     audits: dict[int | None, Audits] = {}
@@ -171,13 +202,37 @@ def _serve(pipe: Connection[Any, Any], folder: Path, n_threads: int) -> None:
             group: Group = pipe.recv()
         except EOFError:
             return
-        limit = group.settings.limit
-        audit, _ = audits.setdefault(limit, Audits(limit))(group.dataset)
-        run_group(
-            group,
-            audit,
-            store,
-            lambda share, what: pipe.send(("progress", (share, what))),
-            lambda record: pipe.send(("record", record.to_json())),
-        )
-        pipe.send(("end", None))
+        try:
+            _serve_group(group, store, audits, lambda kind, content: _tell(pipe, kind, content))
+        except SecurityNetError as error:
+            _tell(pipe, "error", error)
+
+
+def _end(*_: object) -> None:
+    """End by an exception, so that a file half written is taken away."""
+    raise SystemExit(1)
+
+
+def _serve_group(
+    group: Group, store: Store, audits: dict[int | None, Audits], tell: Callable[[str, Any], None]
+) -> None:
+    from securitynet.runs.work import run_group
+
+    limit = group.settings.limit
+    audit, _ = audits.setdefault(limit, Audits(limit))(group.dataset)
+    run_group(
+        group,
+        audit,
+        store,
+        lambda share, what: tell("progress", (share, what)),
+        lambda record: tell("record", record.to_json()),
+    )
+    tell("end", None)
+
+
+def _tell(pipe: Connection[Any, Any], kind: str, content: Any) -> None:
+    """Send a message; without a driver there is no use in going on, and no failure to record."""
+    try:
+        pipe.send((kind, content))
+    except OSError:
+        raise SystemExit(1) from None
