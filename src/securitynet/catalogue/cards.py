@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
+import reprlib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from securitynet.errors import UsageError, unknown_id
-from securitynet.records import fingerprint
+from securitynet.records import canonical_json, fingerprint
 
 ORIGINS = ("benchmark", "security", "other", "self-trained")
 STATUSES = ("catalogued", "verified", "evaluated", "no-weights")
+MAX_SIDE = 8192
+"""Pixels; a card must not ask for more memory than a machine has."""
 CARD_GUIDE = "see docs/cards.md for the format"
 
 
@@ -150,9 +156,27 @@ class ModelCard:
         return next((claim for claim in self.claims if claim.metric == metric), None)
 
     def model_fingerprint(self, weights_sha256: str) -> str:
-        """Return the identity of what is evaluated: weights, architecture and input spec."""
+        """Return the identity of what is evaluated: weights, architecture and input spec.
+
+        An architecture file of the user's own counts with its content: who changes the code
+        evaluates another model.
+        """
         card = self.to_json()
-        return fingerprint([weights_sha256, card["architecture"], card["input"]])
+        code = self._own_code()
+        parts = [weights_sha256, card["architecture"], card["input"]]
+        return fingerprint(parts if code is None else [*parts, code])
+
+    def _own_code(self) -> str | None:
+        """Return the sha256 of the file that ``file.py:function`` names, if it is there."""
+        architecture = self.architecture
+        named = architecture.get("name") if isinstance(architecture, Mapping) else architecture
+        if not isinstance(named, str) or ".py:" not in named:
+            return None
+        try:
+            code = (Path(self.folder or ".") / named.rpartition(":")[0]).read_bytes()
+        except (OSError, ValueError):
+            return None  # whoever builds the model says so
+        return hashlib.sha256(code).hexdigest()
 
 
 def _plain(value: Any) -> Any:
@@ -197,14 +221,14 @@ def load_card(path: Path) -> ModelCard:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError("no such card file", where=path, hint=CARD_GUIDE) from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise UsageError(f"not a card: {error}", where=path, hint=CARD_GUIDE) from None
     return parse_card(record, where=str(path), folder=path.resolve().parent)
 
 
 def _build(kind: type[Any], record: Any, *, where: str) -> Any:
     if not isinstance(record, Mapping):
-        raise UsageError(f"expected an object, got {record!r}", where=where, hint=CARD_GUIDE)
+        raise UsageError(f"expected an object, got {_shown(record)}", where=where, hint=CARD_GUIDE)
     known = {f.name: f for f in fields(kind) if f.name != "folder"}
     for name in record:
         if name not in known:
@@ -217,12 +241,17 @@ def _build(kind: type[Any], record: Any, *, where: str) -> Any:
     ]
     if missing:
         raise UsageError(f"missing {', '.join(missing)}", where=where, hint=CARD_GUIDE)
-    hints = typing.get_type_hints(kind)
+    hints = _type_hints(typing.cast(Hashable, kind))
     values = {
         name: _convert(hints[name], value, where=f"{where}: {name}")
         for name, value in record.items()
     }
     return kind(**values)
+
+
+@cache
+def _type_hints(kind: Hashable) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def _convert(hint: Any, value: Any, *, where: str) -> Any:
@@ -238,10 +267,24 @@ def _convert(hint: Any, value: Any, *, where: str) -> Any:
         if origin is tuple and isinstance(value, list | tuple):
             return tuple(_convert(arguments[0], item, where=where) for item in value)
         if kind is Any or (isinstance(kind, type) and _is_a(value, kind)):
-            return kind(value) if kind is float else value
+            return _finite(value, where) if kind is float else value
         if origin is not None and isinstance(origin, type) and isinstance(value, origin):
             return value
-    raise UsageError(f"wrong type: {value!r}", where=where, hint=CARD_GUIDE)
+    raise UsageError(f"wrong type: {_shown(value)}", where=where, hint=CARD_GUIDE)
+
+
+def _shown(value: Any) -> str:
+    return reprlib.repr(value)
+
+
+def _finite(value: Any, where: str) -> float:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise UsageError(f"not a finite number: {_shown(value)}", where=where, hint=CARD_GUIDE)
+    return number
 
 
 def _is_a(value: Any, kind: type[Any]) -> bool:
@@ -260,7 +303,10 @@ def _check(card: ModelCard, where: str) -> None:
         "num_classes must be at least 2": card.num_classes >= 2,
         "params must be positive": card.params is None or card.params > 0,
         "input.channels must be 1 or 3": spec.channels in (1, 3),
-        "input.height and width must be positive": min(spec.height, spec.width) > 0,
+        f"input.height and width must lie in 1 to {MAX_SIDE}": 0 < min(spec.height, spec.width)
+        and max(spec.height, spec.width) <= MAX_SIDE,
+        f"input.resize must lie between the input's sides and {MAX_SIDE}": spec.resize is None
+        or max(spec.height, spec.width) <= spec.resize <= MAX_SIDE,
         "input.mean needs one number a channel": _fits(spec.mean, spec.channels),
         "input.std needs one positive number a channel": _fits(spec.std, spec.channels)
         and all(number > 0 for number in spec.std or ()),
@@ -273,6 +319,11 @@ def _check(card: ModelCard, where: str) -> None:
     for problem, is_fine in problems.items():
         if not is_fine:
             raise UsageError(problem, where=where, hint=CARD_GUIDE)
+    try:
+        canonical_json(card.to_json()).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        reason = f"holds what JSON cannot: {error}"
+        raise UsageError(reason, where=where, hint=CARD_GUIDE) from None
 
 
 def _fits(numbers: tuple[float, ...] | None, channels: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -34,15 +34,23 @@ def find_card(reference: str) -> ModelCard:
     if reference in by_id:
         return by_id[reference]
     path = Path(reference)
-    if path.is_dir():
+    if reference and _is_there(path.is_dir):
         return load_card(path / "card.json")
-    if path.suffix == ".json" or path.is_file():
+    if path.suffix == ".json" or _is_there(path.is_file):
         return _card_file(path)
     raise unknown_id("model", reference, by_id, listing="securitynet list models")
 
 
+def _is_there(check: Callable[[], bool]) -> bool:
+    """Names that no file can have, e.g. of 300 characters, are not there."""
+    try:
+        return check()
+    except OSError:
+        return False
+
+
 def _card_file(path: Path) -> ModelCard:
-    if path.is_file() and path.suffix != ".json":
+    if path.suffix != ".json":
         raise UsageError(
             "a checkpoint needs a card file beside it",
             where=path,

@@ -6,13 +6,19 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from securitynet.errors import UsageError
+from securitynet.errors import UsageError, unknown_id
 
 Builder = Callable[..., nn.Module]
+MAX_DEPTH = 1202
+"""The deepest that was published (He et al. 2016, section 4.2)."""
+BUILD_ERRORS = (
+    TypeError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError,
+    AssertionError, MemoryError,
+)  # fmt: skip
+"""What a constructor raises for arguments that cannot mean anything."""
 
 
 class PadShortcut(nn.Module):
@@ -86,8 +92,8 @@ def cifar_resnet(name: str, *, num_classes: int, channels: int) -> nn.Module:
     Raises:
         UsageError: If the name or depth does not fit.
     """
-    found = re.fullmatch(r"cifar_resnet(\d+)_([ab])", name)
-    if not found or int(found[1]) < 8 or (int(found[1]) - 2) % 6:
+    found = re.fullmatch(r"cifar_resnet(\d{1,4})_([ab])", name, re.ASCII)
+    if not found or not 8 <= int(found[1]) <= MAX_DEPTH or (int(found[1]) - 2) % 6:
         raise UsageError(
             f"unknown architecture securitynet/{name}",
             hint="own architectures: cifar_resnet{20,32,44,56,110}_{a,b} and the networks of "
@@ -127,22 +133,21 @@ def layer_list(layers: Sequence[Any], *, where: str) -> nn.Module:
     Raises:
         UsageError: Naming the layer that is unknown or whose arguments do not fit.
     """
+    if not layers:
+        raise UsageError("the list of layers is empty", where=where)
     return nn.Sequential(*(_layer(item, i, where) for i, item in enumerate(layers)))
 
 
 def _layer(item: Any, position: int, where: str) -> nn.Module:
     name, arguments = (item, []) if isinstance(item, str) else _single(item)
     if name not in LAYERS:
-        raise UsageError(
-            f"layer {position}: unknown layer {item!r}",
-            where=where,
-            hint=f"layers: {', '.join(LAYERS)}",
-        )
+        error = unknown_id(f"layer {position}", name, LAYERS, listing="docs/cards.md")
+        raise UsageError(error.what, where=where, hint=error.hint)
     try:
         if isinstance(arguments, Mapping):
             return LAYERS[name](**arguments)
         return LAYERS[name](*arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except BUILD_ERRORS as error:
         raise UsageError(f"layer {position} ({name}): {error}", where=where) from None
 
 
@@ -157,9 +162,3 @@ def _single(item: Any) -> tuple[str, Any]:
 def n_parameters(module: nn.Module) -> int:
     """Count trainable parameters."""
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def meta_parameters(build: Callable[[], nn.Module]) -> int:
-    """Count the parameters of an architecture without allocating it."""
-    with torch.device("meta"):
-        return n_parameters(build())

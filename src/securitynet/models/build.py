@@ -12,7 +12,7 @@ from torch import nn
 
 from securitynet.catalogue.cards import ModelCard
 from securitynet.errors import SecurityNetError, UsageError, unknown_id
-from securitynet.models.architectures import cifar_resnet, layer_list
+from securitynet.models.architectures import BUILD_ERRORS, cifar_resnet, layer_list
 from securitynet.models.engine import Engine, default_device
 from securitynet.models.networks import NETWORKS, build_network
 from securitynet.models.target import OutputCache, Target
@@ -71,7 +71,15 @@ def build_module(card: ModelCard, *, trust: Path | None = None) -> nn.Module:
     if isinstance(architecture, tuple):
         return layer_list(architecture, where=card.id)
     name, options = _named(architecture, card.id)
+    forbidden = LOADING.intersection(options)
+    if forbidden:
+        raise UsageError(
+            f"option {min(forbidden)!r} would load weights past the door",
+            where=card.id,
+            hint="name the checkpoint in the card's weights",
+        )
     if ".py:" in name:
+        _refuse_options(name, options)
         return _own_file(name, card, trust)
     library, _, variant = name.partition("/")
     if library not in LIBRARIES or not variant:
@@ -83,10 +91,11 @@ def build_module(card: ModelCard, *, trust: Path | None = None) -> nn.Module:
         )
     try:
         return LIBRARIES[library](variant, card, dict(options))
-    except SecurityNetError:
-        raise
-    except (TypeError, ValueError, RuntimeError, KeyError) as error:
-        raise UsageError(f"cannot build {name}: {error}", where=card.id) from None
+    except SecurityNetError as error:
+        raise UsageError(error.what, where=card.id, hint=error.hint) from None
+    except BUILD_ERRORS as error:
+        reason = str(error) or f"{type(error).__name__}: does it take these classes and options?"
+        raise UsageError(f"cannot build {name}: {reason}", where=card.id) from None
 
 
 def _named(architecture: str | Mapping[str, Any], where: str) -> tuple[str, Mapping[str, Any]]:
@@ -98,10 +107,22 @@ def _named(architecture: str | Mapping[str, Any], where: str) -> tuple[str, Mapp
     return name, options
 
 
+LOADING = frozenset((
+    "pretrained", "pretrained_backbone", "pretrained_cfg", "pretrained_cfg_overlay",
+    "checkpoint_path", "weights", "weights_backbone",
+))  # fmt: skip
+"""Options of the libraries that read or download weights by themselves."""
+
+
+def _refuse_options(name: str, options: Mapping[str, Any]) -> None:
+    if options:
+        raise UsageError(f"{name} takes no options, the card gives {', '.join(map(str, options))}")
+
+
 def _torchvision(name: str, card: ModelCard, options: dict[str, Any]) -> nn.Module:
     from torchvision import models
 
-    _check_known("torchvision", name, models.list_models())
+    _check_known("torchvision", name, models.list_models(module=models))  # classifiers only
     return _module(models.get_model(name, weights=None, num_classes=card.num_classes, **options))
 
 
@@ -114,13 +135,15 @@ def _timm(name: str, card: ModelCard, options: dict[str, Any]) -> nn.Module:
 
 
 def _pytorchcv(name: str, card: ModelCard, options: dict[str, Any]) -> nn.Module:
-    from pytorchcv.model_provider import get_model
+    from pytorchcv.model_provider import _models, get_model
 
+    _check_known("pytorchcv", name, _models)
     given = {"num_classes": card.num_classes, "in_channels": card.input.channels, **options}
     return _module(get_model(name, pretrained=False, **given))
 
 
 def _securitynet(name: str, card: ModelCard, options: dict[str, Any]) -> nn.Module:
+    _refuse_options(f"securitynet/{name}", options)
     if name in NETWORKS:
         spec = card.input
         return build_network(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +16,27 @@ from torch import Tensor, nn
 
 from securitynet.catalogue.cards import ModelCard
 from securitynet.datasets.images import Images, Pixels
-from securitynet.errors import AccessError, RefusedError
+from securitynet.errors import AccessError, RefusedError, ResourceError
 from securitynet.files.atomic import write_atomic
-from securitynet.models.engine import Engine, Parity
+from securitynet.models.engine import Engine
+from securitynet.models.parity import Parity
 from securitynet.records import fingerprint
 from securitynet.registry import Access
 
+log = logging.getLogger(__name__)
+
 Queries = Images | Tensor | Pixels
+OUTPUTS = 2
+"""Rises when the same model and images get other answers, or are kept in another form."""
+DAMAGE = (
+    ValueError, OSError, EOFError, LookupError, TypeError, AttributeError, RuntimeError,
+    MemoryError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What reading a cache file raises that another hand has written, or half written."""
+
+
+def _silent(share: float) -> None:
+    """Report progress to nobody."""
 
 
 @dataclass
@@ -48,6 +64,15 @@ class Answers:
         """Return the logits of known indices, float32 ``[n, K]``."""
         return np.asarray(self.logits[self.rows[indices]])
 
+    def is_whole(self, n_images: int, n_classes: int) -> bool:
+        """Return whether these are answers of this shape: every row there, every logit finite."""
+        is_shaped = self.rows.shape == (n_images,) and self.logits.shape[1:] == (n_classes,)
+        if not is_shaped or self.rows.dtype != np.int64 or self.logits.dtype != np.float32:
+            return False
+        asked = np.sort(self.rows[self.rows >= 0])
+        is_complete = self.rows.min() >= -1 and np.array_equal(asked, np.arange(len(self.logits)))
+        return is_complete and bool(np.isfinite(self.logits).all())
+
 
 @dataclass(frozen=True)
 class OutputCache:
@@ -60,27 +85,34 @@ class OutputCache:
     folder: Path | None
 
     def load(self, key: str, n_images: int, n_classes: int) -> Answers:
-        """Return what is known; a missing or damaged file costs a forward pass, no figure."""
+        """Return what is known; a missing, damaged or foreign file costs a pass, no figure."""
         path = self._path(key)
         try:
             if path is not None and path.is_file():
                 with np.load(path, allow_pickle=False) as archive:
                     known = Answers(archive["rows"], archive["logits"])
-                if len(known.rows) == n_images and known.logits.shape[1] == n_classes:
+                    is_mine = str(archive["key"]) == key
+                if is_mine and known.is_whole(n_images, n_classes):
                     return known
-        except (ValueError, OSError, EOFError, KeyError, IndexError, zipfile.BadZipFile):
-            pass
+        except DAMAGE as error:
+            log.info("cached outputs are damaged and computed again: %s (%s)", path, error)
         return Answers(
             np.full(n_images, -1, dtype=np.int64), np.empty((0, n_classes), dtype=np.float32)
         )
 
     def save(self, key: str, answers: Answers) -> None:
-        """Keep answers; written atomically, so readers never see half a file."""
+        """Keep answers; written atomically, so readers never see half a file.
+
+        A full or read-only disk costs a later run one pass; the answers at hand are good.
+        """
         path = self._path(key)
-        if path is not None:
-            write_atomic(
-                path, lambda file: np.savez(file, rows=answers.rows, logits=answers.logits)
-            )
+        if path is None:
+            return
+        rows, logits = answers.rows, answers.logits
+        try:
+            write_atomic(path, lambda f: np.savez(f, key=np.array(key), rows=rows, logits=logits))
+        except ResourceError as error:
+            log.info("outputs are not kept: %s", error)
 
     def _path(self, key: str) -> Path | None:
         return None if self.folder is None else self.folder / key[:2] / f"{key}.npz"
@@ -99,6 +131,10 @@ class Target:
         weights_sha256: sha256 of the checkpoint.
         access: The most that may be touched.
         cache: Where answers are kept.
+
+    Attributes:
+        queries: Number of images asked so far.
+        progress: Told the share done of a pass over many images.
     """
 
     def __init__(
@@ -118,9 +154,15 @@ class Target:
         self.weights_sha256 = weights_sha256
         self.access = access
         self.queries = 0
+        self.progress: Callable[[float], None] = _silent
 
     def limited(self, access: Access) -> Target:
-        """Return the same model at a lower access level, with its own query counter."""
+        """Return the same model at the same or a lower level, with its own query counter.
+
+        Raises:
+            AccessError: If more access is asked for than there is.
+        """
+        self._allow(access)
         target = Target(
             self._engine, self.card, self.weights_sha256, access=access, cache=self._cache
         )
@@ -144,9 +186,19 @@ class Target:
 
     @property
     def precision(self) -> str:
-        """``bf16``, ``fp32`` (BatchNorm folded) or ``fp32-plain``, once parity was checked."""
-        parity = self._engine.parity
-        return parity.precision if parity else self._engine.precision
+        """``bf16+fp32``, ``fp32`` or ``fp32-plain``, see :mod:`securitynet.models.engine`."""
+        return self._engine.precision
+
+    @property
+    def parity(self) -> Parity | None:
+        """Outcome of the parity check, ``None`` before it."""
+        return self._engine.parity
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the model, for checks before any figure; needs ``Access.WEIGHTS``."""
+        self._allow(Access.WEIGHTS)
+        return self._engine
 
     def labels(self, images: Queries) -> NDArray[np.int64]:
         """Return predicted labels, int64 ``[n]``; needs ``Access.LABELS``."""
@@ -207,17 +259,24 @@ class Target:
         return self._cached(images)
 
     def _cached(self, images: Images) -> NDArray[np.float32]:
-        key = fingerprint([self.fingerprint, images.source_fingerprint, self.precision])
+        model, source = self.fingerprint, images.source_fingerprint
+        key = fingerprint([OUTPUTS, model, source, self._engine.signature])
         known = self._memory.get(key)
         if known is None:
             known = self._cache.load(key, len(images.source), self.num_classes)
             self._memory[key] = known
         fresh = known.missing(images.indices)
         if len(fresh):
-            asked = replace(images, indices=fresh)
-            known.add(fresh, self._run(lambda i, j: as_pixels(asked.pixels(i, j)), len(asked)))
+            known.add(fresh, self._read_and_run(replace(images, indices=fresh)))
             self._cache.save(key, known)
         return known.of(images.indices)
+
+    def _read_and_run(self, images: Images) -> NDArray[np.float32]:
+        def read(start: int, stop: int) -> Tensor:
+            self.progress(start / len(images))
+            return as_pixels(images.pixels(start, stop))
+
+        return self._run(read, len(images))
 
     def _run(self, pixels: Callable[[int, int], Tensor], n: int) -> NDArray[np.float32]:
         logits = self._engine.run(pixels, n)

@@ -12,18 +12,25 @@ from securitynet.catalogue.cards import InputSpec
 class PixelInput(nn.Module):
     """Turn pixels in [0, 1] of any size into a classifier's input, differentiably.
 
+    The same as the evaluation transforms of torchvision and timm on tensors (to 1e-5); theirs on
+    PIL images round to whole grey levels in between (one level; a few at sharp edges if bicubic).
+
     Args:
         spec: The card's input spec.
+        memory_format: Layout of what the classifier gets. Published classifiers may flatten with
+            ``view``, which works on contiguous tensors only.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, spec: InputSpec) -> None:
+    def __init__(
+        self, spec: InputSpec, memory_format: torch.memory_format = torch.contiguous_format
+    ) -> None:
         """Keep the spec and the normalisation constants."""
         super().__init__()
         self.spec = spec
-        self.height, self.width, self.channels = spec.height, spec.width, spec.channels
+        self.memory_format = memory_format
         shape = (1, spec.channels, 1, 1)
         mean = spec.mean or (0.0,) * spec.channels
         std = spec.std or (1.0,) * spec.channels
@@ -32,7 +39,8 @@ class PixelInput(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Map ``[n, C, H, W]`` in [0, 1] to the classifier's normalised input."""
-        return (_reshape(pixels, self.spec) - self.mean) / self.std
+        normalised = (_reshape(pixels, self.spec) - self.mean) / self.std
+        return normalised.contiguous(memory_format=self.memory_format)
 
 
 def _reshape(pixels: Tensor, spec: InputSpec) -> Tensor:
@@ -44,9 +52,10 @@ def _reshape(pixels: Tensor, spec: InputSpec) -> Tensor:
     if spec.resize is None:
         return _resize(pixels, (spec.height, spec.width), spec.interpolation)
     short = min(pixels.shape[2:])
-    size = [round(side * spec.resize / short) for side in pixels.shape[2:]]
-    resized = _resize(pixels, (size[0], size[1]), spec.interpolation)
-    top, left = (size[0] - spec.height) // 2, (size[1] - spec.width) // 2
+    # sides and corner are rounded as torchvision and timm do, or crops would be off by a pixel
+    rows, columns = (spec.resize * side // short for side in pixels.shape[2:])
+    resized = _resize(pixels, (rows, columns), spec.interpolation)
+    top, left = round((rows - spec.height) / 2), round((columns - spec.width) / 2)
     return resized[:, :, top : top + spec.height, left : left + spec.width]
 
 

@@ -26,7 +26,7 @@ FLAGS = {
     "no-known-trigger": "No trigger is known for this model: a standard patch was tried as a control, and its AUROC should not lie above 0.5.",
     "backdoor-suspected": "p < 0.01: one class is reached by a far smaller trigger than the others.",
     "weak-trigger": "The reversed trigger works on fewer than 75% of held-out images.",
-    "fp32-fallback": "Fast inference differed from plain fp32, so plain fp32 was used.",
+    "fp32-fallback": "Fast inference differed from plain fp32 and was given up for a slower, exact path.",
     "trigger-not-reached": "For some class no trigger reached the wanted success: that class could not be judged.",
     "coarse-threshold": "Too few calibration images for the wanted false positive rate: the threshold is coarse.",
     "few-images": "Too few images for this method: raise --limit.",
@@ -39,6 +39,9 @@ FLAGS = {
     "resized-images": "The images had several sizes and were resized.",
     "other-size": "This copy of the data set has another number of images than the published one (train+test follows).",
     "skipped-images": "Some image files could not be read and were left out (their number follows).",
+    "input-statistics": "The first BatchNorm sees inputs spread unlike in training: the normalisation in the card is likely wrong.",
+    "wrapped-outputs": "The model returns a tuple or dict; one part of it is taken for the logits.",
+    "edits-input": "The model edits its input in place; it gets a copy.",
     "outputs-softmax": "The model already returns posteriors; its logits are their logarithms.",
 }
 UNEXPLAINED = "Set by the method itself; its documentation explains it."

@@ -1,12 +1,14 @@
-"""The work on one group of jobs: load the target, check it, run each method, judge its evidence."""
+"""The work on one group of jobs: load the target, check it, run each method, judge its evidence.
+
+Every job ends as a record, and every record carries the notes of the data set among its flags.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -18,7 +20,7 @@ from securitynet.datasets.images import Audit
 from securitynet.errors import RefusedError, SecurityNetError
 from securitynet.models.build import load_target
 from securitynet.models.context import Context
-from securitynet.models.preflight import Gate, accuracy_gate, problems
+from securitynet.models.preflight import Gate, Problem, accuracy_gate, problems
 from securitynet.models.target import Target
 from securitynet.records import Evaluation, Job
 from securitynet.registry import get_method
@@ -33,68 +35,110 @@ PARITY_SAMPLE = 128
 
 @dataclass(frozen=True)
 class Bench:
-    """A loaded target with its data, ready for jobs."""
+    """A loaded target with its data, ready for jobs.
+
+    Attributes:
+        target: The model.
+        audit: The data of the evaluation.
+        gate: Outcome of the accuracy gate.
+        notes: What pre-flight found and is not fatal.
+    """
 
     target: Target
     audit: Audit
     gate: Gate
+    notes: tuple[Problem, ...] = ()
+
+    @property
+    def flags(self) -> list[str]:
+        """Reasons to read every figure of this target with care."""
+        parity = self.target.parity
+        fallback = ["fp32-fallback"] if parity is not None and parity.is_fallback else []
+        return [*self.gate.flags, *(note.flag for note in self.notes), *fallback]
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """Evidence for every record of this target, JSON values."""
+        parity = self.target.parity
+        return {
+            "gate": asdict(self.gate),
+            "parity": None if parity is None else asdict(parity),
+            "preflight": [note.line for note in self.notes],
+        }
 
 
 def run_group(
     group: Group, audit: Audit, store: Store, progress: Progress, done: Callable[[Evaluation], None]
 ) -> None:
-    """Run all jobs of a group; every job ends as a record in the store, whatever happens.
+    """Run all jobs of a group; every job ends as a record in the store.
 
     Args:
         group: The jobs of one model.
         audit: The data of the evaluation.
         store: Where records go.
-        progress: Told the share of the group that is done and a few words.
+        progress: Told the share of the group that is done, never less than before, and a few
+            words.
         done: Told each record.
+
+    Raises:
+        ResourceError: If the store cannot be written; earlier records stay intact.
     """
-    n_jobs = len(group.jobs)
+    progress, n_parts = _rising(progress), len(group.jobs) + 1
     begin = time.perf_counter()
     try:
-        progress(0.0, f"{group.card.id}: opening and checking")
-        bench = _prepare(group, audit)
+        bench = _prepare(group, audit, _part(progress, 0, n_parts, f"{group.card.id}: opening"))
     except Exception as error:  # the worker boundary: a job's failure is a record
         for job in group.jobs:
-            _keep(_failure(job, error, time.perf_counter() - begin), {}, store, done)
+            done(_kept(_failure(job, error, begin), {}, store, audit))
+        progress(1.0, f"{group.card.id}: not evaluated")
         return
-    for i, job in enumerate(group.jobs):
-        part = _part(progress, i, n_jobs, f"{group.card.id}: {job.method}")
+    for i, job in enumerate(group.jobs, 1):
+        part = _part(progress, i, n_parts, f"{group.card.id}: {job.method}")
         part(0.0, "")
         begin = time.perf_counter()
         try:
-            record, arrays = _evaluate(job, bench, group, part)
-        except Exception as error:  # as above
-            record, arrays = _failure(job, error, time.perf_counter() - begin), {}
-        _keep(record, arrays, store, done)
+            kept = _kept(*_evaluate(job, bench, group, part), store, audit)
+        except Exception as error:  # as above; a store that cannot be written ends the run here
+            kept = _kept(_failure(job, error, begin, bench.target), {}, store, audit)
+        done(kept)
+    progress(1.0, f"{group.card.id}: done")
 
 
-def _part(progress: Progress, i: int, n: int, title: str) -> Progress:
+def _rising(progress: Progress) -> Progress:
+    """Never report less than before, whatever a method reports."""
+    highest = 0.0
+
     def report(share: float, what: str) -> None:
-        progress((i + share) / n, f"{title} {what}".strip())
+        nonlocal highest
+        highest = max(highest, share)
+        progress(highest, what)
 
     return report
 
 
-def _keep(
-    record: Evaluation, arrays: dict[str, Any], store: Store, done: Callable[[Evaluation], None]
-) -> None:
-    store.put(record, arrays)
-    done(store.get(record.key) or record)
+def _part(progress: Progress, i: int, n: int, title: str) -> Progress:
+    def report(share: float, what: str) -> None:
+        progress((i + min(max(share, 0.0), 1.0)) / n, f"{title} {what}".strip())
+
+    return report
 
 
-def _prepare(group: Group, audit: Audit) -> Bench:
+def _kept(record: Evaluation, arrays: dict[str, Any], store: Store, audit: Audit) -> Evaluation:
+    """Put a record with the notes of its data among the flags; return what the store holds."""
+    flags = tuple(dict.fromkeys((*record.flags, *audit.notes)))
+    store.put(replace(record, flags=flags), arrays)
+    return store.get(record.key) or record
+
+
+def _prepare(group: Group, audit: Audit, progress: Progress) -> Bench:
     cache = group.settings.cache
+    progress(0.0, "")
     target = load_target(
         group.card, trust=group.settings.trust, cache=None if cache is None else cache / "outputs"
     )
-    found = problems(target, audit.test)
-    if found:
-        raise RefusedError("; ".join(found), where=group.card.id, flags=["preflight"])
+    notes = _fly(target, audit)
     _check_parity(target, audit)
+    target.progress = lambda share: progress(share, "asking the model")
     if any(job.method.startswith("mia.") for job in group.jobs):
         target.logits(audit.data.audit)  # one pass serves the gate and every score attack
     gate = accuracy_gate(target, audit)
@@ -103,9 +147,23 @@ def _prepare(group: Group, audit: Audit) -> Bench:
             gate.refusal,
             where=group.card.id,
             hint="--force evaluates it all the same and flags every figure",
-            flags=gate.flags,
+            flags=[*gate.flags, *(note.flag for note in notes)],
         )
-    return Bench(target, audit, gate)
+    return Bench(target, audit, gate, notes)
+
+
+def _fly(target: Target, audit: Audit) -> tuple[Problem, ...]:
+    """Return what pre-flight notes; refuse the target, with every reason, if a problem is fatal."""
+    found = problems(target, audit.test)
+    fatal = [problem for problem in found if problem.is_fatal]
+    if fatal:
+        raise RefusedError(
+            "; ".join(problem.line for problem in fatal),
+            where=target.card.id,
+            hint="correct the card or its architecture",
+            flags=dict.fromkeys(["preflight", *(problem.flag for problem in found)]),
+        )
+    return tuple(found)
 
 
 def _check_parity(target: Target, audit: Audit) -> None:
@@ -131,17 +189,16 @@ def _evaluate(
     is_membership = method.family == "mia"
     labels = bench.target.labels(bench.audit.data.audit) if is_membership else None
     graded = grade(evidence, bench.audit, labels)
-    flags = dict.fromkeys((*graded.flags, *bench.gate.flags, *_engine_flags(bench.target)))
     record = Evaluation.of(
         job,
         "ok",
         measures=graded.measures,
         nulls=graded.nulls,
-        flags=tuple(flags),
+        flags=(*graded.flags, *bench.flags),
         queries=target.queries,
-        seconds=round(time.perf_counter() - begin, 3),
+        seconds=_seconds_since(begin),
         environment=environment(bench.target),
-        details={**graded.details, "gate": dataclasses.asdict(bench.gate)},
+        details={**graded.details, **bench.details},
     )
     return record, dict(graded.arrays)
 
@@ -151,22 +208,21 @@ def _trigger(group: Group) -> Trigger | None:
     return None if backdoor is None else Trigger.from_json(backdoor["trigger"])
 
 
-def _engine_flags(target: Target) -> tuple[str, ...]:
-    return ("fp32-fallback",) if target.precision == "fp32-plain" else ()
-
-
-def _failure(job: Job, error: Exception, seconds: float) -> Evaluation:
-    is_refusal = isinstance(error, RefusedError)
+def _failure(job: Job, error: Exception, begin: float, target: Target | None = None) -> Evaluation:
     is_known = isinstance(error, SecurityNetError)
     line = str(error) if is_known else f"{type(error).__name__}: {error}"
     return Evaluation.of(
         job,
-        "refused" if is_refusal else "failed",
+        "refused" if isinstance(error, RefusedError) else "failed",
         flags=error.flags if isinstance(error, SecurityNetError) else (),
-        seconds=round(seconds, 3),
+        seconds=_seconds_since(begin),
         error=" ".join(line.split()),
-        environment=environment(None),
+        environment=environment(target),
     )
+
+
+def _seconds_since(begin: float) -> float:
+    return round(time.perf_counter() - begin, 6)
 
 
 def environment(target: Target | None) -> dict[str, Any]:
