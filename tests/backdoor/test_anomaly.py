@@ -5,13 +5,15 @@ from securitynet.backdoor import _anomaly
 
 
 def slow_deviate(logs, i):
-    others = np.delete(logs, i)
+    others = np.sort(np.delete(logs, i))
+    others = others[: len(others) - len(logs) // 10]
     return (others.mean() - logs[i]) / (others.std(ddof=1) * np.sqrt(1 + 1 / len(others)))
 
 
-def test_deviates_agree_with_the_definition():
-    logs = np.random.default_rng(0).normal(4, 1.5, (3, 7))
-    expected = [[slow_deviate(row, i) for i in range(7)] for row in logs]
+@pytest.mark.parametrize("n_classes", [4, 7, 10, 25])
+def test_deviates_agree_with_the_definition(n_classes):
+    logs = np.random.default_rng(0).normal(4, 1.5, (3, n_classes))
+    expected = [[slow_deviate(row, i) for i in range(n_classes)] for row in logs]
     np.testing.assert_allclose(_anomaly.deviates(logs), expected, rtol=1e-10)
 
 
@@ -24,6 +26,16 @@ def test_only_low_norms_are_suspicious():
     logs = np.array([4.0, 4.1, 3.9, 4.05, 9.0])
     found = _anomaly.deviates(logs)
     assert found.argmax() != 4 and found[4] < 0
+
+
+def test_a_search_that_went_astray_does_not_hide_the_infected_class():
+    norms = np.array([54.7, 52.4, 50.2, 62.1, 87.5, 59.7, 57.2, 16.4, 287.9, 76.9])
+    with_stray = _anomaly.deviates(np.log(norms))
+    norms[8] = 90.0
+    without = _anomaly.deviates(np.log(norms))
+    assert with_stray.argmax() == without.argmax() == 7
+    assert with_stray.max() == pytest.approx(without.max())
+    assert _anomaly.p_value(with_stray.max(), 10) < 0.01
 
 
 def test_equal_norms_are_no_evidence():
@@ -43,7 +55,7 @@ def test_index_is_one_sided():
     assert _anomaly.anomaly_index(high) == pytest.approx(2 / 1.4826)
 
 
-@pytest.mark.parametrize("n_classes", [4, 10, 43])
+@pytest.mark.parametrize("n_classes", [4, 10, 43, 100])
 def test_p_value_is_uniform_for_clean_models(n_classes):
     logs = np.random.default_rng(123).normal(3, 2, (20_000, n_classes))
     p = np.array([_anomaly.p_value(x, n_classes) for x in _anomaly.deviates(logs).max(-1)])

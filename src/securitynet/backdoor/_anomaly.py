@@ -35,13 +35,23 @@ def anomaly_index(norms: Floats) -> float:
     return (median - float(norms.min())) / max(spread, 1e-6 * max(median, 1.0))
 
 
+def n_trimmed(n_classes: int) -> int:
+    """Return how many of the largest norms are left out: a tenth of the classes.
+
+    A class that no small trigger reaches, or whose search went astray, has a norm far above the
+    others; kept in, it would widen their spread and hide a class far below them.
+    """
+    return n_classes // 10
+
+
 def deviates(log_norms: Floats) -> Floats:
     """Return how far each class lies below the others, in their own spread.
 
     Externally studentised (leave-one-out) deviates: (mean of the others - own) / (standard
-    deviation of the others x sqrt(1 + 1/(K - 1))). An outlier does not inflate the spread it is
-    measured with, and one-sided tests on the largest deviate are the most powerful against
-    a single outlier (Barnett & Lewis, Outliers in Statistical Data, 1994, section 6.3).
+    deviation of the others x sqrt(1 + 1/n)), the others being all but the class itself and the
+    :func:`n_trimmed` largest of the rest. An outlier does not inflate the spread it is measured
+    with, and one-sided tests on the largest deviate are the most powerful against a single
+    outlier (Barnett & Lewis, Outliers in Statistical Data, 1994, section 6.3).
 
     Args:
         log_norms: float64 ``[..., K]`` with K >= 4.
@@ -49,10 +59,14 @@ def deviates(log_norms: Floats) -> Floats:
     Returns:
         float64 ``[..., K]``, larger = more suspicious.
     """
-    n_others = log_norms.shape[-1] - 1
-    centred = log_norms - log_norms.mean(-1, keepdims=True)
-    mean = -centred / n_others  # of the others: all centred values sum to zero
-    square = (centred**2).sum(-1, keepdims=True) - centred**2
+    n_kept = log_norms.shape[-1] - n_trimmed(log_norms.shape[-1])
+    centred = log_norms - np.median(log_norms, axis=-1, keepdims=True)
+    ordered = np.sort(centred, axis=-1)
+    # What is left out with a class: itself, or the largest kept one in place of a trimmed class.
+    own = np.minimum(centred, ordered[..., n_kept - 1 : n_kept])
+    kept, n_others = ordered[..., :n_kept], n_kept - 1
+    mean = (kept.sum(-1, keepdims=True) - own) / n_others
+    square = (kept**2).sum(-1, keepdims=True) - own**2
     variance = np.maximum(square - n_others * mean**2, 0) / (n_others - 1)
     spread = np.maximum(np.sqrt(variance), MIN_SPREAD)
     return np.asarray((mean - centred) / (spread * np.sqrt(1 + 1 / n_others)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from securitynet.backdoor._candidates import Checker, Ladder
 from securitynet.models.engine import as_logits
 
 PATIENCE = 5
 RISE = 2.0
 FALL = 2.0**1.5
-STOP_PATIENCE = 25
+STOP_PATIENCE = 100
 STOP_SHARE = 0.99  # a smaller norm counts as progress only if it is smaller by 1%
 RUNNING = 48  # images a class behind the running attack success rate
 LEARNING_RATE = 0.1
@@ -33,8 +34,10 @@ class Search:
         n_steps: Steps of the optimiser, each with fresh images and one check a class.
         batch_size: Images a class and step.
         lambda_start: First positive weight of the mask norm.
-        threshold: Attack success rate that a trigger must reach.
-        use_bf16: Whether to compute in bf16 under autocast.
+        threshold: Attack success rate, over the last ``RUNNING`` images, that a trigger must reach.
+        use_bf16: Whether to search in bf16 under autocast; checks are in full precision.
+        n_checked: Images a class that check the candidates again.
+        check_threshold: Attack success rate that a candidate must keep on them.
     """
 
     n_steps: int
@@ -42,6 +45,8 @@ class Search:
     lambda_start: float
     threshold: float
     use_bf16: bool = False
+    n_checked: int = 256
+    check_threshold: float = 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +56,9 @@ class Found:
     Attributes:
         masks: ``[K, 1, H, W]`` in [0, 1].
         patterns: ``[K, C, H, W]`` in [0, 1].
-        norms: Mask L1 norms, ``[K]``; H x W where no step reached the threshold.
-        is_reached: Whether some step reached the threshold, bool ``[K]``.
+        norms: Mask L1 norms, ``[K]``; H x W where no step reached the threshold, and a lower
+            bound where one did but failed the check.
+        is_reached: Whether the trigger reached the threshold when checked, bool ``[K]``.
         weights: Last lambda of each class, ``[K]``.
         n_queries: Images put through the model, forward and backward.
     """
@@ -106,31 +112,32 @@ class LambdaSchedule:
 
 
 class _Best:
-    """The smallest working mask so far, and which classes may stop."""
+    """The smallest masks that worked so far, and which classes may stop."""
 
-    def __init__(self, masks: Tensor, patterns: Tensor) -> None:
-        n_classes = len(masks)
-        self.masks, self.patterns = masks.clone(), patterns.clone()
-        self.norms = np.full(n_classes, float(masks[0].numel()))
-        self.is_reached = np.zeros(n_classes, dtype=np.bool_)
-        self._mark = self.norms.copy()
+    def __init__(self, n_classes: int, shape: torch.Size) -> None:
+        self.ladder = Ladder(n_classes, shape.numel())
+        self.whole = float(shape[-2] * shape[-1])
+        self._norms = np.full(n_classes, self.whole)
+        self._is_reached = np.zeros(n_classes, dtype=np.bool_)
+        self._mark = self._norms.copy()
         self._n_stale = np.zeros(n_classes, dtype=np.int64)
 
-    def update(self, masks: Tensor, patterns: Tensor, is_success: NDArray[np.bool_]) -> None:
-        norms = masks.sum((1, 2, 3)).double().cpu().numpy()
-        is_better = is_success & (norms < self.norms)
-        rows = torch.from_numpy(is_better).to(masks.device)
-        self.masks[rows], self.patterns[rows] = masks[rows], patterns[rows]
-        self.norms = np.where(is_better, norms, self.norms)
-        self.is_reached |= is_success
-        has_progress = self.norms < STOP_SHARE * self._mark
-        self._mark = np.where(has_progress, self.norms, self._mark)
+    def update(self, triggers: Tensor, is_success: NDArray[np.bool_]) -> None:
+        """Take the triggers of a step, ``[K, 1 + C, H, W]``, and whether they worked."""
+        norms = triggers[:, 0].sum((1, 2)).double().cpu().numpy()
+        is_better = is_success & (norms < self._norms)
+        for k in np.flatnonzero(is_better):
+            self.ladder.add(int(k), float(norms[k]), triggers[k])
+        self._norms = np.where(is_better, norms, self._norms)
+        self._is_reached |= is_success
+        has_progress = self._norms < STOP_SHARE * self._mark
+        self._mark = np.where(has_progress, self._norms, self._mark)
         self._n_stale = np.where(has_progress, 0, self._n_stale + 1)
 
     def stopped(self, schedule: LambdaSchedule) -> NDArray[np.bool_]:
         """Return the classes whose lambda has gone both ways and whose mask shrinks no more."""
         has_swung = schedule.has_risen & schedule.has_fallen
-        return has_swung & self.is_reached & (self._n_stale >= STOP_PATIENCE)
+        return has_swung & self._is_reached & (self._n_stale >= STOP_PATIENCE)
 
 
 def find_triggers(
@@ -161,7 +168,8 @@ def find_triggers(
     start = torch.from_numpy(rng.uniform(-1, 1, shape).astype(np.float32))
     raw = start.to(pixels.device).requires_grad_()
     optimiser = torch.optim.Adam([raw], lr=LEARNING_RATE, betas=BETAS)
-    schedule, best = LambdaSchedule(n_classes, search.lambda_start), _Best(*_bounded(raw.detach()))
+    schedule = LambdaSchedule(n_classes, search.lambda_start)
+    best = _Best(n_classes, raw[0].shape)
     draws = _Draws(labels, n_classes, search.batch_size, rng)
     recent: deque[NDArray[np.float64]] = deque(maxlen=-(-RUNNING // search.batch_size))
     active, n_queries = np.arange(n_classes), 0
@@ -175,20 +183,44 @@ def find_triggers(
         recent.append(success)
         is_active = np.isin(np.arange(n_classes), active)
         is_success = is_active & (np.mean(recent, axis=0) >= search.threshold)
-        best.update(*_bounded(raw.detach()), is_success)
+        best.update(_bounded(raw.detach()), is_success)
         schedule.update(is_success)
         optimiser.step()
         progress((step + 1) / search.n_steps)
         active = np.flatnonzero(~best.stopped(schedule))
         if not len(active):
             break
-    return Found(best.masks, best.patterns, best.norms, best.is_reached, schedule.value, n_queries)
+    found = _check_again(module, pixels, labels, best, search)
+    return replace(found, weights=schedule.value, n_queries=found.n_queries + n_queries)
 
 
-def _bounded(raw: Tensor) -> tuple[Tensor, Tensor]:
-    """Map free numbers ``[K, 1 + C, H, W]`` to masks and patterns in [0, 1] by tanh."""
-    both = torch.tanh(raw) / 2 + 0.5
-    return both[:, :1], both[:, 1:]
+def _check_again(
+    module: nn.Module,
+    pixels: Tensor,
+    labels: NDArray[np.int64],
+    best: _Best,
+    search: Search,
+) -> Found:
+    """Keep, for every class, the smallest mask that works on many images of other classes."""
+    n_classes = len(best.ladder)
+    triggers = torch.zeros(n_classes, 1 + pixels.shape[1], *pixels.shape[2:], device=pixels.device)
+    triggers[:, 0] = 1.0  # where nothing worked: the whole image, replaced by black
+    is_reached = np.zeros(n_classes, dtype=np.bool_)
+    n_queries = 0
+    for k in range(n_classes):
+        chosen = torch.from_numpy(np.flatnonzero(labels != k)[: search.n_checked])
+        checker = Checker(module, pixels[chosen.to(pixels.device)], k, search.check_threshold)
+        trigger, is_reached[k] = best.ladder.smallest_working(k, checker)
+        triggers[k] = triggers[k] if trigger is None else trigger
+        n_queries += checker.n_queries
+    masks, patterns = triggers[:, :1], triggers[:, 1:]
+    norms = masks.sum((1, 2, 3)).double().cpu().numpy()
+    return Found(masks, patterns, norms, is_reached, np.zeros(n_classes), n_queries)
+
+
+def _bounded(raw: Tensor) -> Tensor:
+    """Map free numbers to masks and patterns in [0, 1] by tanh."""
+    return torch.tanh(raw) / 2 + 0.5
 
 
 def _backward(
@@ -204,7 +236,8 @@ def _backward(
     The loss is summed over classes, so every class has the gradient it would have on its own.
     """
     rows = torch.from_numpy(part).to(raw.device)
-    masks, patterns = _bounded(raw[rows])
+    triggers = _bounded(raw[rows])
+    masks, patterns = triggers[:, :1], triggers[:, 1:]
     n_classes, size = len(part), search.batch_size
     shape = (n_classes, size, *images.shape[1:])
     stamped = (1 - masks[:, None]) * images.reshape(shape) + (masks * patterns)[:, None]

@@ -29,12 +29,14 @@ MIN_OTHERS = 8  # images of other classes, in either half, for every class
     "backdoor.neural_cleanse",
     access=Access.GRADIENTS,
     paper="Wang et al., S&P 2019, sections IV-B and IV-C",
-    cost="steps x images x classes x restarts forward and backward passes: 19,200 at 10 classes, "
+    cost="steps x images x classes x restarts forward and backward passes: 38,400 at 10 classes, "
     "about 40 s for ResNet-20 on two cores",
-    soundness="Triggers are found and judged on disjoint clean images. The p-value compares the "
-    "smallest log norm with K independent normal ones; needs at least 4 classes and assumes that "
-    "one class at most is infected. The paper's 'anomaly index above 2' flags a third of all "
-    "clean models with 10 classes and is kept for comparison only.",
+    version=2,
+    soundness="Triggers are found, and checked again, on one half of the clean images and judged "
+    "on the other. The p-value compares the smallest log norm with independent normal ones, a "
+    "tenth of the classes (those with the largest norms) left out; needs at least 4 classes and "
+    "assumes that one class at most is infected. The paper's 'anomaly index above 2' flags a "
+    "third of all clean models with 10 classes and is kept for comparison only.",
     is_seeded=True,
 )
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +48,21 @@ class NeuralCleanse:
     norms; the paper's anomaly index stands beside it in the details. A class whose trigger never
     reached the threshold has the norm of the whole image, the largest there is, so it cannot be
     called infected.
+
+    The search checks a trigger on few images at a time, and the smallest of many that passed is
+    the luckiest. So the smallest ones are checked again on more images, in full precision, where
+    they must keep ``check_threshold``.
     """
 
-    n_steps: int = option(120, "Optimiser steps of one search.", low=10)
+    n_steps: int = option(240, "Optimiser steps of one search.", low=10)
     batch_size: int = option(16, "Images a class and step.", low=2)
     n_restarts: int = option(1, "Searches from other starts; the log norms are averaged.", low=1)
     lambda_start: float = option(1e-3, "First positive weight of the mask norm.", low=1e-9)
-    threshold: float = option(0.99, "Attack success a trigger must reach.", low=0.5, high=1)
+    threshold: float = option(0.99, "Attack success wanted in the search.", low=0.5, high=1)
+    check_threshold: float = option(
+        0.95, "Attack success a trigger must keep when checked again.", low=0.5, high=1
+    )
+    n_checked: int = option(256, "Images a class that check its triggers again.", low=20)
     n_judged: int = option(200, "Held-out images a class that judge its trigger.", low=20)
 
     def __call__(self, target: Target, data: AuditData, context: Context) -> TriggerEvidence:
@@ -109,9 +119,18 @@ class NeuralCleanse:
 
     def _settings(self, target: Target) -> Search:
         from securitynet.backdoor._optimise import Search
+        from securitynet.models.engine import has_native_bf16
 
-        is_bf16 = target.precision == "bf16"
-        return Search(self.n_steps, self.batch_size, self.lambda_start, self.threshold, is_bf16)
+        is_bf16 = has_native_bf16(target.device)  # found triggers are checked in full precision
+        return Search(
+            n_steps=self.n_steps,
+            batch_size=self.batch_size,
+            lambda_start=self.lambda_start,
+            threshold=self.threshold,
+            use_bf16=is_bf16,
+            n_checked=self.n_checked,
+            check_threshold=self.check_threshold,
+        )
 
     def _judge(
         self,

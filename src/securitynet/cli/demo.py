@@ -86,7 +86,12 @@ def plans() -> list[TrainingPlan]:
     return [
         TrainingPlan("digits-overfitted", "securitynet/mlp", overfitted),
         TrainingPlan("digits-regularised", "securitynet/cnn_small", regularised),
-        TrainingPlan("digits-badnets", "securitynet/cnn_small", plain, trigger=Trigger(target=7, pattern="white")),
+        TrainingPlan(
+            "digits-badnets",
+            "securitynet/cnn_small",
+            plain,
+            trigger=Trigger(target=7, pattern="white"),
+        ),
     ]
 
 
