@@ -76,7 +76,7 @@ def test_every_verb_is_documented():
 
 
 def test_the_card_of_the_guide_is_a_model():
-    from securitynet.models.build import build_module
+    from securitynet.targets.build import build_module
 
     (block,) = blocks(read(DOCS / "cards.md"), "json card")
     card = parse_card(json.loads(block), where="docs/cards.md")
@@ -96,8 +96,8 @@ def test_every_field_of_a_card_is_explained():
 
 
 def test_every_layer_of_a_card_is_listed():
-    from securitynet.models.architectures import LAYERS
-    from securitynet.models.build import LIBRARIES
+    from securitynet.targets.architectures import LAYERS
+    from securitynet.targets.build import LIBRARIES
 
     page = read(DOCS / "cards.md")
     assert not [name for name in LAYERS if f"`{name}`" not in page]

@@ -16,7 +16,7 @@ LAYERS = (
     ("files", "evidence"),
     ("catalogue", "datasets", "metrics"),
     ("weights",),
-    ("models",),
+    ("targets",),
     ("training", "defences"),
     ("membership", "stealing", "backdoor"),
     ("runs",),

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from securitynet.catalogue.cards import ModelCard
-    from securitynet.models.target import Target
     from securitynet.records import Evaluation
     from securitynet.registry import Access
+    from securitynet.targets.target import Target
     from securitynet.weights.inspect import ScanReport
 
 DEFAULT_STORE = "securitynet-results"
@@ -57,7 +57,7 @@ def load(
         SecurityNetError: If the model is unknown, unsafe, damaged or cannot be had.
     """
     from securitynet.files.folders import cache_folder
-    from securitynet.models.build import load_target
+    from securitynet.targets.build import load_target
 
     trusted = None if trust is None else Path(trust)
     target = load_target(_card(model), trust=trusted, cache=cache_folder() / "outputs")

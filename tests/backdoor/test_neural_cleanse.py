@@ -5,8 +5,8 @@ import torch
 from securitynet.backdoor._optimise import Search, _Draws, _parts, find_triggers
 from securitynet.backdoor.neural_cleanse import NeuralCleanse
 from securitynet.errors import AccessError, RefusedError, UsageError
-from securitynet.models.context import Context
 from securitynet.registry import Access, get_method
+from securitynet.targets.context import Context
 
 INFECTED = 3
 
@@ -87,7 +87,7 @@ def test_constant_model_is_no_evidence(planted_target, planted_images, audit_dat
 def test_searched_and_judged_images_are_disjoint(
     planted_target, planted_images, audit_data, monkeypatch
 ):
-    from securitynet.models import target as target_module
+    from securitynet.targets import target as target_module
 
     clean = planted_images()
     read = []

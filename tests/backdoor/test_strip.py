@@ -3,8 +3,8 @@ import pytest
 
 from securitynet.backdoor.strip import Strip, conformal_threshold, superimpose
 from securitynet.errors import RefusedError, UsageError
-from securitynet.models.context import Context
 from securitynet.registry import Access, get_method
+from securitynet.targets.context import Context
 from securitynet.training.backdoors import Trigger
 
 TRIGGER = Trigger(target=3, pattern="white")

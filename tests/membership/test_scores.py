@@ -10,8 +10,8 @@ import pytest
 from securitynet.datasets.images import AuditData, Images
 from securitynet.membership import _scores
 from securitynet.metrics.roc import auc, tpr_at_fpr
-from securitynet.models.context import Context
 from securitynet.registry import Access, get_method, methods
+from securitynet.targets.context import Context
 
 getcontext().prec = 400  # 1 - 1e-300 is a number here
 SCORES = ("confidence", "loss", "logit", "entropy", "modified_entropy")

@@ -287,7 +287,7 @@ def test_posteriors_give_the_figures_of_their_logits(card_of, run):
 
 
 def test_the_record_says_when_fast_inference_was_given_up(card_of, run, monkeypatch):
-    from securitynet.models.engine import Engine
+    from securitynet.targets.engine import Engine
 
     monkeypatch.setattr(Engine, "_folds_exactly", lambda *given: False)
     (record,) = run(card_of(), "mia.loss")
@@ -432,8 +432,8 @@ def test_one_level_below_what_it_declares_a_method_gets_nothing(
 @pytest.mark.parametrize("name", sorted({name for name, _ in ABOVE_LABELS}))
 def test_a_method_by_itself_meets_the_same_wall(name, card_of):
     """Without the harness: the target refuses the first answer above its level."""
-    from securitynet.models.build import load_target
-    from securitynet.models.context import Context
+    from securitynet.targets.build import load_target
+    from securitynet.targets.context import Context
 
     method = get_method(name)
     target = load_target(card_of()).limited(Access(method.access - 1))

@@ -10,13 +10,13 @@ from securitynet.catalogue.cards import InputSpec, ModelCard, Weights
 from securitynet.datasets.images import AuditData, Images, make_audit
 from securitynet.datasets.library import load_dataset
 from securitynet.errors import AccessError, RefusedError, UsageError
-from securitynet.models.context import Context
-from securitynet.models.engine import Engine
-from securitynet.models.target import Target
 from securitynet.registry import Access, get_method
 from securitynet.stealing import _surrogates
 from securitynet.stealing._surrogates import Copyist, mean_kl
 from securitynet.stealing.knockoff import Knockoff
+from securitynet.targets.context import Context
+from securitynet.targets.engine import Engine
+from securitynet.targets.target import Target
 from securitynet.training.trainer import Recipe
 
 SIDE, N_CLASSES, N_POOL, N_EVALUATION = 8, 4, 300, 200

@@ -3,7 +3,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from securitynet.errors import UsageError
-from securitynet.models.networks import NETWORKS, Standardise, build_network
+from securitynet.targets.networks import NETWORKS, Standardise, build_network
 
 
 def build(name="cnn_small", side=32, channels=3, num_classes=10, seed=0):

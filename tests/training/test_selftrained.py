@@ -10,7 +10,7 @@ import torch
 from securitynet.catalogue.cards import load_card
 from securitynet.datasets.library import load_dataset
 from securitynet.errors import UsageError
-from securitynet.models.build import load_module, load_target
+from securitynet.targets.build import load_module, load_target
 from securitynet.training.backdoors import Trigger
 from securitynet.training.selftrained import TrainingPlan, train_models
 from securitynet.training.trainer import FINE_TUNING, Recipe

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from securitynet.models.engine import as_logits
+from securitynet.targets.engine import as_logits
 
 SPACING = 0.95  # a mask starts a rung of its own if it is at least 5% smaller than the last rung
 MAX_RUNGS = 12

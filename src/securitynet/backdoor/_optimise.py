@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from securitynet.backdoor._candidates import Checker, Ladder
-from securitynet.models.engine import as_logits
+from securitynet.targets.engine import as_logits
 
 PATIENCE = 5
 RISE = 2.0

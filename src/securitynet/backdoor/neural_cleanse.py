@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from securitynet.backdoor._optimise import Found, Search
     from securitynet.datasets.images import AuditData, Images
-    from securitynet.models.context import Context
-    from securitynet.models.target import Target
+    from securitynet.targets.context import Context
+    from securitynet.targets.target import Target
 
 WORKING_TRIGGER = 0.75
 MIN_OTHERS = 8  # images of other classes, in either half, for every class
@@ -103,7 +103,7 @@ class NeuralCleanse:
 
     def _search(self, target: Target, images: Images, context: Context, restart: int) -> Found:
         from securitynet.backdoor._optimise import find_triggers
-        from securitynet.models.target import as_pixels
+        from securitynet.targets.target import as_pixels
 
         found = find_triggers(
             target.module(),
@@ -119,7 +119,7 @@ class NeuralCleanse:
 
     def _settings(self, target: Target) -> Search:
         from securitynet.backdoor._optimise import Search
-        from securitynet.models.engine import has_native_bf16
+        from securitynet.targets.engine import has_native_bf16
 
         is_bf16 = has_native_bf16(target.device)  # found triggers are checked in full precision
         return Search(
@@ -142,7 +142,7 @@ class NeuralCleanse:
         """Return the share of held-out images of other classes turned to each class, and n."""
         import torch
 
-        from securitynet.models.target import as_pixels
+        from securitynet.targets.target import as_pixels
 
         pixels, labels = as_pixels(images.pixels()), images.labels
         n_judged = min(self.n_judged, _fewest_others(images, len(masks)))

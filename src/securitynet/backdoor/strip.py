@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from securitynet.datasets.images import AuditData, Images
-    from securitynet.models.context import Context
-    from securitynet.models.target import Target
+    from securitynet.targets.context import Context
+    from securitynet.targets.target import Target
 
 MIN_SCORED = 20
 _BATCH = 1024  # superimposed images put together at a time

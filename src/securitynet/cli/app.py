@@ -117,7 +117,8 @@ def _invoke(arguments: Sequence[str]) -> int:
     """Parse and run; typer's own ``main`` would swallow interrupts and broken pipes."""
     command: Any = typer.main.get_command(app)
     try:
-        with command.make_context("securitynet", list(arguments) or ["--help"]) as context:
+        words = list(arguments) or ["--help"]
+        with command.make_context("securitynet", list(words), obj=words) as context:
             command.invoke(context)
         return EXIT_OK
     except typer.Exit as leave:

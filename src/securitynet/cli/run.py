@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -35,6 +34,7 @@ MAX_SEEDS = 1000
 
 
 def run(
+    context: typer.Context,
     methods: Annotated[
         str, typer.Argument(metavar="METHOD[,METHOD]", help="Families or methods to run.")
     ],
@@ -83,7 +83,7 @@ def run(
     with progress_bar("run", quiet=quiet) as progress:
         planned = plan(choices, cards, settings, kept, is_retrying=retry_failed, progress=progress)
         if not dry_run:
-            command = ["securitynet", *sys.argv[1:]]
+            command = ["securitynet", *context.obj]
             keep_plan(planned, kept.folder, command=command, n_workers=workers)
             listener = Listener(progress=progress)
             records = run_plan(planned, kept, n_workers=workers, listener=listener)

@@ -11,8 +11,8 @@ from securitynet.registry import Access, method
 
 if TYPE_CHECKING:
     from securitynet.datasets.images import AuditData
-    from securitynet.models.context import Context
-    from securitynet.models.target import Target
+    from securitynet.targets.context import Context
+    from securitynet.targets.target import Target
 
 
 @method(

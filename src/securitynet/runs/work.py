@@ -18,15 +18,15 @@ import torch
 
 from securitynet.datasets.images import Audit
 from securitynet.errors import RefusedError, SecurityNetError
-from securitynet.models.build import load_target
-from securitynet.models.context import Context
-from securitynet.models.preflight import Gate, Problem, accuracy_gate, problems
-from securitynet.models.target import Target
 from securitynet.records import Evaluation, Job
 from securitynet.registry import get_method
 from securitynet.runs.grading import grade
 from securitynet.runs.plan import Group
 from securitynet.runs.store import Store
+from securitynet.targets.build import load_target
+from securitynet.targets.context import Context
+from securitynet.targets.preflight import Gate, Problem, accuracy_gate, problems
+from securitynet.targets.target import Target
 from securitynet.training.backdoors import Trigger
 
 Progress = Callable[[float, str], None]

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from securitynet.datasets.images import AuditData, Images
 from securitynet.files.atomic import write_atomic
-from securitynet.models.networks import build_network
-from securitynet.models.target import as_pixels
 from securitynet.records import fingerprint
+from securitynet.targets.networks import build_network
+from securitynet.targets.target import as_pixels
 from securitynet.training.trainer import Recipe, fit
 
 FLOOR_VERSION = 1

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from securitynet.datasets.images import AuditData
-    from securitynet.models.context import Context
-    from securitynet.models.target import Target
     from securitynet.stealing._surrogates import Copyist
+    from securitynet.targets.context import Context
+    from securitynet.targets.target import Target
 
 
 @method(

@@ -24,11 +24,11 @@ from securitynet.datasets.images import Dataset, Images
 from securitynet.errors import SecurityNetError, UsageError
 from securitynet.files.atomic import write_atomic, write_text
 from securitynet.files.digest import matches
-from securitynet.models.architectures import n_parameters
-from securitynet.models.build import build_module, load_module
-from securitynet.models.engine import Engine, default_device
-from securitynet.models.target import as_pixels
-from securitynet.models.transform import PixelInput
+from securitynet.targets.architectures import n_parameters
+from securitynet.targets.build import build_module, load_module
+from securitynet.targets.engine import Engine, default_device
+from securitynet.targets.target import as_pixels
+from securitynet.targets.transform import PixelInput
 from securitynet.training.backdoors import Trigger, draw_poison
 from securitynet.training.trainer import Recipe, fit
 

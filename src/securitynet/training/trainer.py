@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from securitynet.errors import UsageError
-from securitynet.models.engine import has_native_bf16
+from securitynet.targets.engine import has_native_bf16
 
 Targets = NDArray[np.int64] | NDArray[np.float64] | NDArray[np.float32]
 Stamp = Callable[[NDArray[np.uint8], NDArray[np.int64]], NDArray[np.uint8]]

@@ -17,8 +17,8 @@ from securitynet.catalogue.cards import InputSpec
 from securitynet.datasets.images import Audit, Images
 from securitynet.errors import RefusedError
 from securitynet.metrics.intervals import Z95, clopper_pearson
-from securitynet.models.engine import FORWARD_ERRORS, Engine, as_logits, is_out_of_memory
-from securitynet.models.target import Target, as_pixels
+from securitynet.targets.engine import FORWARD_ERRORS, Engine, as_logits, is_out_of_memory
+from securitynet.targets.target import Target, as_pixels
 
 MAX_CLAIM_DIFFERENCE = 0.01
 PROBE_SIZE = 64

@@ -13,8 +13,8 @@ from torch import nn
 
 from securitynet.catalogue.cards import InputSpec
 from securitynet.errors import AccessError, RefusedError
-from securitynet.models.target import Answers, OutputCache, as_pixels
 from securitynet.registry import Access
+from securitynet.targets.target import Answers, OutputCache, as_pixels
 
 
 def true_logits(module, images):
@@ -401,8 +401,8 @@ from pathlib import Path
 from torch import nn
 from securitynet.catalogue.cards import InputSpec, ModelCard, Weights
 from securitynet.datasets.images import Images
-from securitynet.models.engine import Engine
-from securitynet.models.target import OutputCache, Target
+from securitynet.targets.engine import Engine
+from securitynet.targets.target import OutputCache, Target
 
 torch.manual_seed(0)
 module = nn.Sequential(nn.Flatten(), nn.Linear(192, 10)).eval()

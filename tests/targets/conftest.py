@@ -7,9 +7,9 @@ from torch import nn
 
 from securitynet.catalogue.cards import InputSpec, ModelCard, Weights
 from securitynet.datasets.images import Audit, AuditData, Images
-from securitynet.models.engine import Engine
-from securitynet.models.target import OutputCache, Target
 from securitynet.registry import Access
+from securitynet.targets.engine import Engine
+from securitynet.targets.target import OutputCache, Target
 
 CPU = torch.device("cpu")
 

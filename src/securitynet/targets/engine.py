@@ -28,8 +28,8 @@ from torch.fx.experimental.optimization import fuse
 
 from securitynet.catalogue.cards import InputSpec
 from securitynet.errors import RefusedError
-from securitynet.models.parity import Parity, compare
-from securitynet.models.transform import PixelInput
+from securitynet.targets.parity import Parity, compare
+from securitynet.targets.transform import PixelInput
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
 
 from securitynet.catalogue.cards import InputSpec
-from securitynet.models.target import as_pixels
-from securitynet.models.transform import PixelInput
+from securitynet.targets.target import as_pixels
+from securitynet.targets.transform import PixelInput
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MODES = {

@@ -12,10 +12,10 @@ from torch import nn
 
 from securitynet.catalogue.cards import ModelCard
 from securitynet.errors import SecurityNetError, UsageError, unknown_id
-from securitynet.models.architectures import BUILD_ERRORS, cifar_resnet, layer_list
-from securitynet.models.engine import Engine, default_device
-from securitynet.models.networks import NETWORKS, build_network
-from securitynet.models.target import OutputCache, Target
+from securitynet.targets.architectures import BUILD_ERRORS, cifar_resnet, layer_list
+from securitynet.targets.engine import Engine, default_device
+from securitynet.targets.networks import NETWORKS, build_network
+from securitynet.targets.target import OutputCache, Target
 from securitynet.weights.door import open_checkpoint
 from securitynet.weights.strict import load_into
 

@@ -18,10 +18,10 @@ from securitynet.catalogue.cards import ModelCard
 from securitynet.datasets.images import Images, Pixels
 from securitynet.errors import AccessError, RefusedError, ResourceError
 from securitynet.files.atomic import write_atomic
-from securitynet.models.engine import Engine
-from securitynet.models.parity import Parity
 from securitynet.records import fingerprint
 from securitynet.registry import Access
+from securitynet.targets.engine import Engine
+from securitynet.targets.parity import Parity
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +186,7 @@ class Target:
 
     @property
     def precision(self) -> str:
-        """``bf16+fp32``, ``fp32`` or ``fp32-plain``, see :mod:`securitynet.models.engine`."""
+        """``bf16+fp32``, ``fp32`` or ``fp32-plain``, see :mod:`securitynet.targets.engine`."""
         return self._engine.precision
 
     @property

@@ -9,7 +9,7 @@ from torch import nn
 
 from securitynet.catalogue.cards import load_card
 from securitynet.errors import IntegrityError, UsageError
-from securitynet.models.build import LOADING, build_module, load_module, load_target
+from securitynet.targets.build import LOADING, build_module, load_module, load_target
 
 
 @pytest.fixture

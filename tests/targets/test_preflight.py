@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from securitynet.models.preflight import PROBE_SIZE, problems
+from securitynet.targets.preflight import PROBE_SIZE, problems
 
 
 class Odd(nn.Module):
@@ -247,7 +247,7 @@ def test_what_does_not_fit_in_memory_is_probed_with_fewer_images(target_of, line
 
 
 def test_rounding_is_not_taken_for_randomness(target_of, shaken, images_of, card_of):
-    from securitynet.models.architectures import cifar_resnet
+    from securitynet.targets.architectures import cifar_resnet
 
     torch.manual_seed(0)
     module = shaken(cifar_resnet("cifar_resnet20_a", num_classes=10, channels=3))
@@ -268,7 +268,7 @@ def test_wrong_normalisation_of_a_public_model_is_noted(
     from securitynet.catalogue.database import find_card
     from securitynet.datasets.images import make_audit
     from securitynet.datasets.library import load_dataset
-    from securitynet.models.build import load_target
+    from securitynet.targets.build import load_target
 
     monkeypatch.setenv("SECURITYNET_MIRROR", str(public_models))
     monkeypatch.setenv("SECURITYNET_DATA", str(public_data))

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 from securitynet.errors import UsageError
-from securitynet.models.architectures import LAYERS, cifar_resnet, layer_list, n_parameters
+from securitynet.targets.architectures import LAYERS, cifar_resnet, layer_list, n_parameters
 
 PUBLISHED = {20: 269722, 32: 464154, 44: 658586, 56: 853018, 110: 1727962}
 

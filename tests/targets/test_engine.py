@@ -13,10 +13,10 @@ from torch import nn
 from torch.nn import functional
 
 from securitynet.errors import RefusedError
-from securitynet.models import engine as engine_module
-from securitynet.models import parity
-from securitynet.models.architectures import cifar_resnet
-from securitynet.models.engine import as_logits
+from securitynet.targets import engine as engine_module
+from securitynet.targets import parity
+from securitynet.targets.architectures import cifar_resnet
+from securitynet.targets.engine import as_logits
 
 
 def pixels_of(n, channels=3, side=8, seed=0):
@@ -430,7 +430,7 @@ LIMITED = """
 import resource, numpy as np, torch
 from torch import nn
 from securitynet.catalogue.cards import InputSpec
-from securitynet.models.engine import Engine
+from securitynet.targets.engine import Engine
 torch.manual_seed(0)
 class Wide(nn.Module):
     def __init__(self):

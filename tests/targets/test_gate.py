@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binom
 
 from securitynet.catalogue.cards import Claim
-from securitynet.models.preflight import accuracy_gate
+from securitynet.targets.preflight import accuracy_gate
 
 
 class Answering:
@@ -115,7 +115,7 @@ def test_a_public_model_on_jpeg_copies_is_refused(public_models, public_data, mo
     from securitynet.catalogue.database import find_card
     from securitynet.datasets.images import make_audit
     from securitynet.datasets.library import load_dataset
-    from securitynet.models.build import load_target
+    from securitynet.targets.build import load_target
 
     monkeypatch.setenv("SECURITYNET_MIRROR", str(public_models))
     monkeypatch.setenv("SECURITYNET_DATA", str(public_data))
