@@ -38,7 +38,7 @@ def test_digits_are_split_by_class_and_fixed():
     digits = load_dataset("digits")
     assert (len(digits.train), len(digits.test)) == (597, 1200)
     assert digits.train.shape == (8, 8, 1)
-    assert digits.num_classes == 10
+    assert digits.num_classes == 10 and not digits.is_mirrored
     for split, size in ((digits.train, 597), (digits.test, 1200)):
         counts = np.bincount(split.labels, minlength=10)
         assert counts.min() > 0.9 * size / 10
@@ -83,6 +83,7 @@ def test_names_are_found_in_data_folders(own_cache, monkeypatch, tmp_path, small
     assert found.name == "cifar10"
     assert found.classes == DATASETS["cifar10"].classes
     assert "other-size:20+20" in found.notes
+    assert found.is_mirrored
     assert (own_cache / "datasets").is_dir()
     assert {row["name"]: row["is_available"] for row in dataset_rows()} == {
         "cifar10": True,
@@ -117,7 +118,7 @@ def test_folders_by_path_and_by_name(tmp_path, monkeypatch, write_folder):
     write_folder(tmp_path / "data" / "pets")
     by_name = load_dataset("pets", num_classes=2)
     by_path = load_dataset(str(tmp_path / "data" / "pets"))
-    assert by_name.name == "pets"
+    assert by_name.name == "pets" and not by_name.is_mirrored  # nobody said so
     assert by_path.train.source_fingerprint == by_name.train.source_fingerprint
     monkeypatch.chdir(tmp_path / "data" / "pets" / "..")
     monkeypatch.delenv("SECURITYNET_DATA")

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from securitynet.targets.target import Target
 from securitynet.training.trainer import Recipe
 
 SIDE, N_CLASSES, N_POOL, N_EVALUATION = 8, 4, 300, 200
-FAST = {"surrogate": "mlp", "n_seeds": 2}
+FAST = {"surrogate": "mlp", "n_seeds": 2, "augment": False}  # a linear target is not moved with an image
 
 
 class Fixed(nn.Module):
@@ -260,3 +261,17 @@ def test_default_floor_on_real_images(public_data, monkeypatch):
     recipe = Recipe(epochs=Knockoff().epochs, label_smoothing=0.0, is_augmented=False)
     floor = Copyist(data, "cnn_small", recipe, torch.device("cpu")).floor(5000, 0, None)
     assert (floor == data.evaluation.labels).mean() > 0.58
+
+
+@pytest.mark.parametrize("is_mirrored", [False, True])
+@pytest.mark.parametrize("augment", [False, True])
+def test_copies_flip_only_what_the_data_set_allows(is_mirrored, augment, monkeypatch):
+    seen = []
+
+    def fit(module, pixels, targets, *, recipe, **_):
+        seen.append((recipe.is_augmented, recipe.is_flipped))
+        return module.eval()
+
+    monkeypatch.setattr(_surrogates, "fit", fit)
+    steal(data=replace(audit_data(), is_mirrored=is_mirrored), n_seeds=1, augment=augment)
+    assert seen == [(augment, is_mirrored)] * 2  # the copy and its floor

@@ -15,6 +15,7 @@ from securitynet.cli.common import (
     QuietOption,
     StoreOption,
     VerboseOption,
+    bind_threads,
     console,
     note,
     print_json,
@@ -51,6 +52,7 @@ def demo(
     from securitynet.runs.store import Store
 
     set_verbosity(quiet, verbose)
+    bind_threads()
     begin = time.monotonic()
     kept = Store(store_folder(store))
     with progress_bar("demo", quiet=quiet) as progress:
@@ -96,12 +98,9 @@ def plans() -> list[TrainingPlan]:
 
 
 def _train(folder: Path, progress: Progress) -> list[Path]:
-    import torch
-
     from securitynet.datasets.library import load_dataset
     from securitynet.training.selftrained import train_models
 
-    torch.set_num_threads(1)  # on 8x8 images a second thread only costs time
     dataset = load_dataset("digits")
     cards: list[Path] = []
     todo = plans()

@@ -15,6 +15,7 @@ from securitynet.cli.common import (
     StoreOption,
     VerboseOption,
     WhereOption,
+    bind_threads,
     console,
     line,
     note,
@@ -76,6 +77,8 @@ def run(
     from securitynet.runs.store import Store
 
     set_verbosity(quiet, verbose)
+    if workers == 1:
+        bind_threads()
     settings = Settings(data, limit, parse_seeds(seeds), force, trust, cache_folder())
     choices = choose_methods([methods], option or [])
     cards = choose_cards(models or [], where or [], everything=False)

@@ -15,6 +15,7 @@ from securitynet.cli.common import (
     QuietOption,
     StoreOption,
     VerboseOption,
+    bind_threads,
     console,
     note,
     print_json,
@@ -91,7 +92,8 @@ def train(
 ) -> None:
     """Train models of your own, to compare with public ones; finished ones are skipped."""
     set_verbosity(quiet, verbose)
-    from securitynet.datasets.library import is_mirrored, load_dataset
+    bind_threads()
+    from securitynet.datasets.library import load_dataset
     from securitynet.training.backdoors import Trigger
     from securitynet.training.selftrained import TrainingPlan, train_models
 
@@ -105,7 +107,6 @@ def train(
         weight_decay=weight_decay,
         label_smoothing=label_smoothing,
         is_augmented=augment,
-        is_flipped=is_mirrored(data) if flip is None else flip,
     )
     trigger = None
     if backdoor is not None:
@@ -113,6 +114,7 @@ def train(
     cards: list[dict[str, Any]] = []
     with progress_bar("train", quiet=quiet) as progress:
         dataset = load_dataset(data, progress=progress)
+        recipe = replace(recipe, is_flipped=dataset.is_mirrored if flip is None else flip)
         for seed in parse_seeds(seeds):
             plan = TrainingPlan(
                 name=f"{name or _name(start or architecture, data, backdoor)}-s{seed}",

@@ -72,6 +72,7 @@ class Dataset:
         test: The split that they are not trained on.
         classes: Class names, in order of their labels.
         notes: What to know of this copy, e.g. ``jpeg-compressed``.
+        is_mirrored: Whether an image keeps its class when left and right are swapped.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Dataset:
     test: Images
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    is_mirrored: bool = False
 
     @property
     def num_classes(self) -> int:
@@ -103,6 +105,7 @@ class AuditData:
         clean: The defender's held-out clean images: drawn from ``queries``.
         num_classes: Number of classes.
         classes: Class names.
+        is_mirrored: Whether an image keeps its class when left and right are swapped.
     """
 
     audit: Images
@@ -111,6 +114,7 @@ class AuditData:
     clean: Images
     num_classes: int
     classes: tuple[str, ...]
+    is_mirrored: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,6 +170,7 @@ def make_audit(dataset: Dataset, *, limit: int | None = None, n_clean: int = 100
         clean=queries.take(slice(n_clean)),
         num_classes=dataset.num_classes,
         classes=dataset.classes,
+        is_mirrored=dataset.is_mirrored,
     )
     parts = [view.fingerprint for view in (audit, queries, evaluation, test)]
     digest = hashlib.sha256("".join(parts).encode()).hexdigest()

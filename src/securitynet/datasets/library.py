@@ -84,11 +84,6 @@ class DatasetInfo:
         )
 
 
-def is_mirrored(name: str) -> bool:
-    """Return whether training may flip a data set's images; unknown data are not flipped."""
-    return name in DATASETS and DATASETS[name].is_mirrored
-
-
 def _shards(folder: str) -> dict[str, str]:
     return {split: f"{folder}/{split}-00000-of-00001.parquet" for split in SPLITS}
 
@@ -209,7 +204,12 @@ def _named(dataset: Dataset, info: DatasetInfo) -> Dataset:
     if sizes != (info.n_train, info.n_test):
         notes.append(f"other-size:{sizes[0]}+{sizes[1]}")
     fits = dataset.num_classes == len(info.classes)
-    return replace(dataset, classes=info.classes if fits else dataset.classes, notes=tuple(notes))
+    return replace(
+        dataset,
+        classes=info.classes if fits else dataset.classes,
+        notes=tuple(notes),
+        is_mirrored=info.is_mirrored,
+    )
 
 
 def _download(info: DatasetInfo, progress: Progress) -> Path:

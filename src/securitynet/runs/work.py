@@ -27,6 +27,7 @@ from securitynet.targets.build import load_target
 from securitynet.targets.context import Context
 from securitynet.targets.preflight import Gate, Problem, accuracy_gate, problems
 from securitynet.targets.target import Target
+from securitynet.targets.threads import threads_for
 from securitynet.training.backdoors import Trigger
 
 Progress = Callable[[float, str], None]
@@ -83,7 +84,15 @@ def run_group(
     Raises:
         ResourceError: If the store cannot be written; earlier records stay intact.
     """
-    progress, n_parts = _rising(progress), len(group.jobs) + 1
+    height, width, _ = audit.data.audit.shape
+    with threads_for(height, width):
+        _run_jobs(group, audit, store, _rising(progress), done)
+
+
+def _run_jobs(
+    group: Group, audit: Audit, store: Store, progress: Progress, done: Callable[[Evaluation], None]
+) -> None:
+    n_parts = len(group.jobs) + 1
     begin = time.perf_counter()
     try:
         bench = _prepare(group, audit, _part(progress, 0, n_parts, f"{group.card.id}: opening"))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     soundness="The floor (same recipe and images, true labels, target never asked) stands beside "
     "every agreement; queries and evaluation images are disjoint; the last epoch counts.",
     variants=({"response": "soft"}, {"response": "hard"}),
+    version=2,
     is_seeded=True,
 )
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +42,12 @@ class Knockoff:
 
     response: str = option("soft", "What the target answers.", choices=("soft", "hard"))
     budgets: tuple[int, ...] = option((), "Query budgets; none = the whole pool.", low=2)
-    surrogate: str = option("cnn_small", "Architecture of the copy.", choices=("cnn_small", "mlp"))
-    epochs: int = option(6, "Passes over the queries.", low=1)
+    surrogate: str = option(
+        "cnn_medium", "Architecture of the copy.", choices=("cnn_medium", "cnn_small", "mlp")
+    )
+    epochs: int = option(20, "Passes over the queries.", low=1)
     n_seeds: int = option(3, "Surrogates a budget.", low=1, high=1000)
-    augment: bool = option(False, "Shift the query images while training.")
+    augment: bool = option(True, "Shift the query images in training; flip them if data allow.")
 
     def __call__(self, target: Target, data: AuditData, context: Context) -> StealingEvidence:
         """Ask the largest budget once, then train copies and floors.
@@ -64,8 +67,8 @@ class Knockoff:
             target.scores(asked) if self.response == "soft" else target.labels(asked)
         )
         recipe = Recipe(
-            epochs=self.epochs, lr=0.1, label_smoothing=0.0, is_augmented=self.augment,
-            is_flipped=False, min_steps=200,
+            epochs=self.epochs, lr=0.2, label_smoothing=0.0, is_augmented=self.augment,
+            is_flipped=data.is_mirrored, min_steps=200,
         )  # fmt: skip
         copyist = Copyist(data, self.surrogate, recipe, context.device)
         target_labels, log_p = self._grading_answers(target, data)

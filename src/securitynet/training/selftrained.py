@@ -28,6 +28,7 @@ from securitynet.targets.architectures import n_parameters
 from securitynet.targets.build import build_module, load_module
 from securitynet.targets.engine import Engine, default_device
 from securitynet.targets.target import as_pixels
+from securitynet.targets.threads import threads_for
 from securitynet.targets.transform import PixelInput
 from securitynet.training.backdoors import Trigger, draw_poison
 from securitynet.training.trainer import Recipe, fit
@@ -79,6 +80,14 @@ def train_models(
     Raises:
         UsageError: If the recipe cannot work on this data.
     """
+    height, width, _ = dataset.train.shape
+    with threads_for(height, width):
+        return _train_both(plan, dataset, folder, progress)
+
+
+def _train_both(
+    plan: TrainingPlan, dataset: Dataset, folder: Path, progress: Progress
+) -> list[Path]:
     if plan.trigger is None:
         return [_train_one(plan, dataset, folder, progress, twin=None)]
     if not 0 <= plan.trigger.target < dataset.num_classes:
