@@ -79,3 +79,11 @@ def test_null_is_the_same_every_time():
     first = _anomaly.null_statistics(12)
     _anomaly.null_statistics.cache_clear()
     assert np.array_equal(first, _anomaly.null_statistics(12))
+
+
+def test_a_tight_bunch_does_not_turn_the_easiest_class_into_an_alarm():
+    # A clean model of digits; one whose trigger takes a fifth of the others' pixels is found.
+    norms = np.array([10.1, 10.3, 10.4, 10.5, 10.6, 7.9, 10.8, 11.0, 11.1, 13.4])
+    assert _anomaly.p_value(_anomaly.deviates(np.log(norms)).max(), 10) > 0.1
+    norms[5] = 2.1
+    assert _anomaly.p_value(_anomaly.deviates(np.log(norms)).max(), 10) < 0.001

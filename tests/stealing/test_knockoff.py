@@ -21,7 +21,8 @@ from securitynet.targets.target import Target
 from securitynet.training.trainer import Recipe
 
 SIDE, N_CLASSES, N_POOL, N_EVALUATION = 8, 4, 300, 200
-FAST = {"surrogate": "mlp", "n_seeds": 2, "augment": False}  # a linear target is not moved with an image
+# Augmentation would teach a copy what is wrong of a target that is not shift-invariant.
+FAST = {"surrogate": "mlp", "n_seeds": 2, "augment": False}
 
 
 class Fixed(nn.Module):

@@ -34,7 +34,8 @@ MIN_OTHERS = 8  # images of other classes, in either half, for every class
     version=2,
     soundness="Triggers are found, and checked again, on one half of the clean images and judged "
     "on the other. The p-value compares the smallest log norm with independent normal ones, a "
-    "tenth of the classes (those with the largest norms) left out; needs at least 4 classes and "
+    "tenth of the classes (those with the largest norms) left out and a spread below 0.15 not "
+    "believed; needs at least 4 classes and "
     "assumes that one class at most is infected. The paper's 'anomaly index above 2' flags a "
     "third of all clean models with 10 classes and is kept for comparison only.",
     is_seeded=True,

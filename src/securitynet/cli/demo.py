@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,7 +37,7 @@ INTRODUCTION = (
     "handwriting): one left to overfit, one regularised, one with a planted BadNets backdoor, "
     "and that one's clean twin. All three threats were then evaluated on each of them."
 )
-OPTIONS = ("steal.knockoff.budgets=100,600",)
+OPTIONS = ("steal.knockoff.budgets=50,150,600", "steal.knockoff.surrogate=cnn_small")
 
 
 def demo(
@@ -82,17 +83,18 @@ def plans() -> list[TrainingPlan]:
     from securitynet.training.selftrained import TrainingPlan
     from securitynet.training.trainer import Recipe
 
-    overfitted = Recipe(epochs=100, is_augmented=False, label_smoothing=0.0, weight_decay=0.0)
-    regularised = Recipe(epochs=40, is_augmented=False, label_smoothing=0.1, weight_decay=5e-3)
-    plain = Recipe(epochs=40, is_augmented=False, label_smoothing=0.0)
+    base = Recipe(label_smoothing=0.0, is_flipped=False)
+    overfitted = replace(base, epochs=100, is_augmented=False, weight_decay=0.0)
+    regularised = replace(base, epochs=20, weight_decay=5e-3)
+    plain = replace(base, epochs=40, is_augmented=False)
     return [
-        TrainingPlan("digits-overfitted", "securitynet/mlp", overfitted),
+        TrainingPlan("digits-overfitted", "securitynet/cnn_small", overfitted),
         TrainingPlan("digits-regularised", "securitynet/cnn_small", regularised),
         TrainingPlan(
             "digits-badnets",
             "securitynet/cnn_small",
             plain,
-            trigger=Trigger(target=7, pattern="white"),
+            trigger=Trigger(target=7),
         ),
     ]
 
