@@ -65,6 +65,27 @@ def test_record_survives_json():
         Evaluation.from_json({"key": "only"})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("status", "fine"), ("status", None), ("method", 3), ("version", "1"), ("version", True),
+        ("config", []), ("flags", [1]), ("measures", {"auc": 0.5}), ("details", None),
+        ("environment", "linux"), ("blobs", {"scores": 7}), ("seconds", "long"), ("seed", 0.5),
+        ("queries", "many"), ("measures", {"auc": {"value": "high"}}), ("error", 5),
+    ],
+)  # fmt: skip
+def test_a_record_of_another_type_is_damaged(name, value):
+    record = {**Evaluation.of(job(), "ok").to_json(), name: value}
+    with pytest.raises(ValueError):
+        Evaluation.from_json(record)
+
+
+@pytest.mark.parametrize("name", ["queries", "seconds", "error", "limit", "data_fingerprint"])
+def test_what_a_record_does_not_know_is_null(name):
+    record = {**Evaluation.of(job(), "ok").to_json(), name: None}
+    assert Evaluation.from_json(record).to_json() == record
+
+
 def test_errors_are_one_line_and_cross_processes():
     error = IntegrityError("bad\nbytes", where="file.pth", hint="get it again", flags=["x"])
     assert str(error) == "file.pth: bad bytes; get it again"

@@ -9,11 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Status = Literal["ok", "failed", "refused", "skipped"]
+
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("version", "seed", "queries", "limit"), int),
+    **dict.fromkeys(("config", "measures", "nulls", "environment", "details", "blobs"), Mapping),
+    "flags": tuple,
+    "seconds": int | float,
+}
+"""Types of a record's attributes; text where none is named."""
+_OPTIONAL = ("queries", "seconds", "error", "limit", "data_fingerprint")
 
 
 def canonical_json(value: object) -> str:
@@ -184,7 +194,7 @@ class Evaluation:
         """Rebuild a record from its JSON.
 
         Raises:
-            ValueError: If a required attribute is missing or a measure is malformed.
+            ValueError: If an attribute is missing or of another type, or a measure is malformed.
         """
         names = {known.name for known in fields(cls)}
         values = {name: value for name, value in record.items() if name in names}
@@ -192,6 +202,23 @@ class Evaluation:
             for group in ("measures", "nulls"):
                 values[group] = {k: Measure(**m) for k, m in values.get(group, {}).items()}
             values["flags"] = tuple(values.get("flags", ()))
-            return cls(**values)
+            found = cls(**values)
         except (TypeError, AttributeError) as error:
             raise ValueError(f"not an evaluation record: {error}") from error
+        for name in names:
+            _check_type(name, getattr(found, name))
+        return found
+
+
+def _check_type(name: str, value: Any) -> None:
+    """Files are edited and cut: what a view relies on is checked when a record is read."""
+    is_known = value is not None or name not in _OPTIONAL
+    wanted = _KINDS.get(name, str)
+    is_fine = isinstance(value, wanted) and not isinstance(value, bool)
+    if name == "status":
+        is_fine = value in get_args(Status)
+    elif name in ("flags", "blobs"):
+        texts = value if name == "flags" else [*value, *value.values()] if is_fine else [None]
+        is_fine = is_fine and all(isinstance(text, str) for text in texts)
+    if is_known and not is_fine:
+        raise ValueError(f"not an evaluation record: {name} is {reprlib.repr(value)}")

@@ -80,7 +80,10 @@ def choose_methods(names: Iterable[str], options: Iterable[str] = ()) -> list[Ch
         pairs += default_set(name) if name in FAMILIES else [(get_method(name), {})]
     unused = set(overrides) - {method.name for method, _ in pairs}
     if unused:
-        raise UsageError(f"option for {', '.join(sorted(unused))}, which this run does not use")
+        raise UsageError(
+            f"option for {', '.join(sorted(unused))}, which this run does not use",
+            hint="name the method, or leave the option out",
+        )
     chosen: dict[str, Choice] = {}
     for method, variant in pairs:
         config = full_config(method, {**variant, **overrides.get(method.name, {})})
@@ -128,7 +131,7 @@ def make_group(
     """
     dataset = settings.data or card.dataset
     audit, n_classes = audit_of(dataset)
-    check_classes(card.num_classes, n_classes, model=card.id, dataset=dataset)
+    _check_classes(card, dataset, n_classes)
     sha256 = open_checkpoint(card.weights, folder=card.folder, where=card.id).sha256
     jobs = tuple(
         Job(
@@ -151,16 +154,11 @@ def make_group(
     return Group(card, dataset, jobs, settings)
 
 
-def check_classes(card_classes: int, data_classes: int, *, model: str, dataset: str) -> None:
-    """Refuse a data set whose number of classes is not the model's.
-
-    Raises:
-        UsageError: If the numbers differ.
-    """
-    if card_classes != data_classes:
+def _check_classes(card: ModelCard, dataset: str, n_classes: int) -> None:
+    if card.num_classes != n_classes:
         raise UsageError(
-            f"{model} tells {card_classes} classes apart, {dataset} has {data_classes}",
-            hint=f"choose the data set that the model was trained on (`securitynet show {model}`)",
+            f"{card.id} tells {card.num_classes} classes apart, {dataset} has {n_classes}",
+            hint=f"its card says that it was trained on {card.dataset}",
         )
 
 
