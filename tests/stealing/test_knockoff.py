@@ -188,7 +188,7 @@ def test_a_cached_floor_is_the_floor_without_cache(tmp_path):
         {"augment": True},
         {"context_seed": 1},
         {"order_seed": 1},
-        {"surrogate": "cnn_small"},
+        {"surrogate": "cnn_medium"},
     ],
 )
 def test_floors_of_other_work_are_not_taken(change, trainings, tmp_path):

@@ -37,7 +37,7 @@ INTRODUCTION = (
     "handwriting): one left to overfit, one regularised, one with a planted BadNets backdoor, "
     "and that one's clean twin. All three threats were then evaluated on each of them."
 )
-OPTIONS = ("steal.knockoff.budgets=50,150,600", "steal.knockoff.surrogate=cnn_small")
+OPTIONS = ("steal.knockoff.budgets=50,150,600",)
 
 
 def demo(

@@ -43,7 +43,7 @@ class Knockoff:
     response: str = option("soft", "What the target answers.", choices=("soft", "hard"))
     budgets: tuple[int, ...] = option((), "Query budgets; none = the whole pool.", low=2)
     surrogate: str = option(
-        "cnn_medium", "Architecture of the copy.", choices=("cnn_medium", "cnn_small", "mlp")
+        "cnn_small", "Architecture of the copy.", choices=("cnn_small", "cnn_medium", "mlp")
     )
     epochs: int = option(20, "Passes over the queries.", low=1)
     n_seeds: int = option(3, "Surrogates a budget.", low=1, high=1000)
