@@ -39,10 +39,18 @@ def gate(card_of, audit_of):
 
 @pytest.mark.parametrize("points", [0.0, 0.9, -0.9, 1.0, -1.0])
 def test_within_a_point_of_the_claim_is_fine(points, gate):
-    found = gate(8500 + round(100 * points), 10_000, claim_of(0.85, 10_000))
+    found = gate(8500 + round(100 * points), 10_000, claim_of(0.85, 10_000), notes=("other",))
     assert found.refusal is None and found.flags == ()
     assert (found.n, found.claimed) == (10_000, 0.85)
     assert found.accuracy == pytest.approx(0.85 + points / 100)
+
+
+@pytest.mark.parametrize("points", [0.5, -0.5, 0.6, -0.6])
+def test_on_exactly_the_images_of_the_claim_half_a_point_is_the_limit(points, gate):
+    n_right = 8500 + round(100 * points)
+    is_refused = gate(n_right, 10_000, claim_of(0.85, 10_000)).refusal is not None
+    assert is_refused == (abs(points) > 0.5)
+    assert gate(n_right, 10_000, claim_of(0.85, 10_000), notes=("jpeg",)).refusal is None
 
 
 @pytest.mark.parametrize("points", [1.1, -1.1, 30.0 - 20.0, -40.0])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from securitynet.catalogue.cards import InputSpec
+from securitynet.catalogue.cards import Claim, InputSpec
 from securitynet.datasets.images import Audit, Images
 from securitynet.errors import RefusedError
 from securitynet.metrics.intervals import Z95, clopper_pearson
@@ -21,6 +21,7 @@ from securitynet.targets.engine import FORWARD_ERRORS, Engine, as_logits, is_out
 from securitynet.targets.target import Target, as_pixels
 
 MAX_CLAIM_DIFFERENCE = 0.01
+MAX_EXACT_DIFFERENCE = 0.005
 PROBE_SIZE = 64
 MAX_LOGIT = 1e6
 SAME = 1e-4
@@ -306,8 +307,9 @@ RULES: tuple[Callable[[Probe], Iterator[Problem]], ...] = (
 def accuracy_gate(target: Target, audit: Audit) -> Gate:
     """Compare measured clean accuracy with the published claim (``docs/soundness.md``).
 
-    A difference beyond one point (plus sampling error where only some test images are used)
-    points to wrong preprocessing, a wrong class order or altered images.
+    A difference beyond one point (plus sampling error where only some test images are used; half
+    a point where the images are exactly those of the claim) points to wrong preprocessing, a wrong
+    class order or altered images.
 
     Args:
         target: The model.
@@ -324,7 +326,7 @@ def accuracy_gate(target: Target, audit: Audit) -> Gate:
     claim = target.card.claim("test_accuracy")
     if claim is None:
         flags.append("no-claim")
-    elif abs(accuracy - claim.value) > _tolerance(claim.value, n, claim.n):
+    elif abs(accuracy - claim.value) > _tolerance(claim, n, audit.notes):
         flags.append("accuracy-gate")
         refusal = _explain(accuracy, claim.value, n, audit.notes)
     return Gate(accuracy, n, claim.value if claim else None, tuple(flags), refusal)
@@ -335,12 +337,12 @@ def _chance(labels: NDArray[np.int64], n_classes: int) -> float:
     return max(1 / n_classes, float(np.bincount(labels).max() / len(labels)))
 
 
-def _tolerance(claimed: float, n: int, n_claimed: int | None) -> float:
-    """One point, and the sampling error where the claim rests on more images than we use."""
-    allowed = MAX_CLAIM_DIFFERENCE + 1e-9  # 0.84 is one point from 0.85, in binary too
-    if n_claimed == n:
-        return allowed
-    return allowed + Z95 * float(np.sqrt(claimed * (1 - claimed) / n))
+def _tolerance(claim: Claim, n: int, notes: tuple[str, ...]) -> float:
+    """Return the difference that is allowed, with the sampling error of fewer images."""
+    is_whole = claim.n == n
+    points = MAX_EXACT_DIFFERENCE if is_whole and not notes else MAX_CLAIM_DIFFERENCE
+    sampling = 0.0 if is_whole else Z95 * float(np.sqrt(claim.value * (1 - claim.value) / n))
+    return points + sampling + 1e-9  # 0.84 is one point from 0.85, in binary too
 
 
 def _explain(accuracy: float, claimed: float, n: int, notes: tuple[str, ...]) -> str:
