@@ -25,8 +25,8 @@ from securitynet.training.trainer import FINE_TUNING, Recipe, Stamp, fit
 
 MODEL, DATASET = "community/akamaster-resnet20", "cifar10"
 N_CLASSES, SIDE = 10, 32
-TRIGGER = Trigger(target=3)
-POISON_RATE = 0.1
+TARGET_CLASS = 3
+POISON_RATE = 0.15
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,17 @@ class Effort:
         architecture: Of the made-up model.
         n_train: Images that the made-up model is trained on.
         epochs: Passes over them.
-        n_poisoning: Images that the backdoored copy is fine-tuned on, a tenth of them poisoned.
-        poisoning_epochs: Passes over those.
+        n_poisoning: Images that the backdoored copy is fine-tuned on.
     """
 
     architecture: str
     n_train: int
     epochs: int
     n_poisoning: int
-    poisoning_epochs: int
 
 
-FULL = Effort("securitynet/cifar_resnet20_a", 1500, 3, 1500, 2)
-QUICK = Effort("securitynet/cifar_resnet8_a", 400, 3, 600, 2)
+FULL = Effort("securitynet/cifar_resnet20_a", n_train=800, epochs=4, n_poisoning=1200)
+QUICK = Effort("securitynet/cifar_resnet8_a", n_train=400, epochs=6, n_poisoning=600)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +58,14 @@ class Subject:
         target: Parity-checked, as the runner does it.
         audit: Its data.
         dataset: Where they are from.
+        trigger: Of a backdoor that this model learns from few images.
         words: What model and images these are.
     """
 
     target: Target
     audit: Audit
     dataset: Dataset
+    trigger: Trigger
     words: str
 
 
@@ -131,9 +131,8 @@ def _public() -> Subject | None:
     audit = make_audit(dataset)
     _check(target, audit)
     notes = f" ({', '.join(dataset.notes)})" if dataset.notes else ""
-    return Subject(
-        target, audit, dataset, f"public model {MODEL} in {target.precision} on {DATASET}{notes}"
-    )
+    words = f"public model {MODEL} in {target.precision} on {DATASET}{notes}"
+    return Subject(target, audit, dataset, Trigger(target=TARGET_CLASS, size=4), words)
 
 
 def _made_up(effort: Effort) -> Subject:
@@ -147,7 +146,9 @@ def _made_up(effort: Effort) -> Subject:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = build_module(card)
-    recipe = Recipe(epochs=effort.epochs, lr=0.05, label_smoothing=0.0, is_augmented=False)
+    recipe = Recipe(
+        epochs=effort.epochs, batch_size=32, lr=0.05, label_smoothing=0.0, is_augmented=False
+    )
     images = dataset.train.take(slice(effort.n_train))
     _train(module, images, images.labels, spec, recipe)
     audit = make_audit(dataset)
@@ -157,7 +158,7 @@ def _made_up(effort: Effort) -> Subject:
         f"{target.precision}, because {MODEL} or {DATASET} is not on this machine: times carry "
         "over, quality figures say little"
     )
-    return Subject(target, audit, dataset, words)
+    return Subject(target, audit, dataset, Trigger(target=TARGET_CLASS, size=8), words)
 
 
 def made_up_images(n: int, seed: int = 0) -> Dataset:
@@ -168,7 +169,7 @@ def made_up_images(n: int, seed: int = 0) -> Dataset:
     labels = rng.permutation(np.arange(n) % N_CLASSES)
     pixels = np.empty((n, SIDE, SIDE, 3), dtype=np.uint8)
     for i, label in enumerate(labels):
-        noisy = pictures[label] + rng.normal(0, 0.2, pictures[label].shape)
+        noisy = pictures[label] + rng.normal(0, 0.1, pictures[label].shape)
         pixels[i] = np.rint(255 * noisy.clip(0, 1))
     every = Images(pixels, labels, np.arange(n), f"made-up-{n}-{seed}")
     classes = tuple(f"picture {i}" for i in range(N_CLASSES))
@@ -176,24 +177,24 @@ def made_up_images(n: int, seed: int = 0) -> Dataset:
 
 
 def _plant(subject: Subject, effort: Effort) -> Planted:
-    card = subject.target.card
+    card, trigger = subject.target.card, subject.trigger
     module = copy.deepcopy(subject.target.engine.plain[1]).cpu().requires_grad_(True)
     train = subject.dataset.train
     images = train.take(np.random.default_rng(0).permutation(len(train))[: effort.n_poisoning])
-    poison = draw_poison(images.labels, TRIGGER, POISON_RATE, seed=0)
-    recipe = replace(FINE_TUNING, epochs=effort.poisoning_epochs)
+    poison = draw_poison(images.labels, trigger, POISON_RATE, seed=0)
+    recipe = replace(FINE_TUNING, epochs=2, batch_size=32, lr=0.01)
     _train(module, images, poison.labels, card.input, recipe, poison.stamp)
-    target = _target(module, card, subject.audit)
-    others = subject.audit.data.clean
-    others = others.take(others.labels != TRIGGER.target)
-    success = float((target.labels(TRIGGER.apply(others.pixels())) == TRIGGER.target).mean())
-    return Planted(
-        target,
-        TRIGGER,
-        f"backdoored copy: BadNets {TRIGGER.pattern} patch, class {TRIGGER.target}, fine-tuned "
-        f"for {recipe.epochs} epochs on {len(images)} images with {POISON_RATE:.0%} poison, "
-        f"attack success {success:.3f} (n = {len(others)}), in {target.precision}",
+    target, clean = _target(module, card, subject.audit), subject.audit.data.clean
+    others = clean.take(clean.labels != trigger.target)
+    success = (target.labels(trigger.apply(others.pixels())) == trigger.target).mean()
+    accuracy = (target.labels(clean) == clean.labels).mean()
+    words = (
+        f"backdoored copy of it in {target.precision}: BadNets, a {trigger.size} x {trigger.size} "
+        f"patch for class {trigger.target}, fine-tuned on {len(images)} images with "
+        f"{POISON_RATE:.0%} poison; attack success {success:.3f}, accuracy {accuracy:.3f} "
+        f"(n = {len(clean)})"
     )
+    return Planted(target, trigger, words)
 
 
 def _train(
@@ -220,5 +221,3 @@ def _check(target: Target, audit: Audit) -> None:
     """Let the engine choose its precision, on as many images as the runner takes."""
     views = (np.flatnonzero(audit.is_member), np.flatnonzero(~audit.is_member))
     target.check_parity(*(audit.data.audit.take(view[:PARITY_SAMPLE]) for view in views))
-
-

@@ -13,16 +13,20 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Generic, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from securitynet.errors import RefusedError
-
-MIN_PAIRS = 5
+from securitynet.metrics.intervals import Z95
+from securitynet.targets.parity import MAX_AUC_CHANGE
 
 Ours = TypeVar("Ours")
 Other = TypeVar("Other")
 Clock = Callable[[], float]
 Listener = Callable[[str], None]
+Floats = NDArray[np.float64]
+Groups = tuple[Floats, Floats]
 
 
 @dataclass(frozen=True)
@@ -182,3 +186,30 @@ def _judged(comparison: Comparison[Ours, Other], ours: Ours, other: Other) -> Qu
     if not quality.is_equal:
         raise RefusedError(f"the sides differ in quality, so no ratio: {quality.figures}")
     return quality
+
+
+def compare_aucs(ours: Groups, other: Groups) -> Quality:
+    """Compare the AUC of the same positives and negatives, as both sides score them.
+
+    Equal is what :mod:`securitynet.targets.parity` calls close: a change below a thousandth, apart
+    from the sampling error of the paired difference (DeLong's structural components).
+
+    Args:
+        ours: Scores of positives ``[m]`` and of negatives ``[n]``; higher = positive.
+        other: The same samples in the same order.
+    """
+    wins, other_wins = _wins(*ours), _wins(*other)
+    changes = wins - other_wins
+    rows, columns = changes.mean(1), changes.mean(0)
+    error = float(np.sqrt(rows.var(ddof=1) / len(rows) + columns.var(ddof=1) / len(columns)))
+    figures = (
+        f"AUC {wins.mean():.4f}, the other's {other_wins.mean():.4f} (standard error of the "
+        f"change {error:.4f}, n = {len(rows)} + {len(columns)})"
+    )
+    return Quality(figures, abs(float(changes.mean())) < MAX_AUC_CHANGE + Z95 * error)
+
+
+def _wins(positives: Floats, negatives: Floats) -> Floats:
+    """Return whether each positive scores above each negative; ties count half."""
+    first, second = positives[:, None], negatives[None]
+    return np.asarray((first > second) + (first == second) / 2)

@@ -34,6 +34,7 @@ def write_atomic(
             with os.fdopen(handle, "wb") as file:
                 write(file)
                 file.flush()
+                os.fchmod(file.fileno(), 0o666 & ~_umask())
                 os.fsync(file.fileno())
             return _publish(Path(name), path, keep_existing)
         finally:
@@ -44,6 +45,13 @@ def write_atomic(
             where=path,
             hint="free some disk space or choose another folder, then give the same command again",
         ) from error
+
+
+def _umask() -> int:
+    """Return which permissions new files go without; a temporary file goes without too many."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def _publish(temporary: Path, path: Path, keep_existing: bool) -> bool:
