@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -175,6 +176,19 @@ def test_status_counts_what_is_left_and_how_long_it_takes(cli, filled):
     assert (item["jobs"], item["done"], item["left"]) == (6, 2, 4)
     shown = cli("status", "--store", filled).out
     assert "2 of 6 done, 4 left, about 58 s; continue with\n  securitynet " in shown
+
+
+def test_the_same_command_replaces_its_older_plan(cli, net, material):
+    words = ("run", "mia.loss", net(), "--data", material.images)
+    assert cli(*words).code == 0
+    (plan,) = Path("securitynet-results").glob("plans/*.json")
+    content = json.loads(plan.read_text(encoding="utf-8"))
+    content["jobs"] |= {"f" * 64: "mia.loss"}  # as an earlier version of a method would leave it
+    plan.write_text(json.dumps(content), encoding="utf-8")
+    assert "1 left" in cli("status").out
+    assert cli(*words).code == 0
+    (item,) = cli("status", "--json").json["plans"]
+    assert (item["jobs"], item["left"]) == (1, 0)
 
 
 def test_status_of_troubles_says_how_to_try_again(cli, net, material):

@@ -34,7 +34,8 @@ def keep_plan(planned: Plan, folder: Path, *, command: Sequence[str], n_workers:
     """Keep what was asked, so that ``status`` knows what is left.
 
     Args:
-        planned: What is finished and what is left; with nothing left, nothing is written.
+        planned: What is finished and what is left; with nothing left, only an older plan of the
+            same command is replaced.
         folder: The store's folder.
         command: The words of the command that continues.
         n_workers: Number of worker processes, for the time left.
@@ -45,12 +46,12 @@ def keep_plan(planned: Plan, folder: Path, *, command: Sequence[str], n_workers:
     from securitynet.files.atomic import write_text
     from securitynet.records import fingerprint
 
-    if not planned.n_left:
+    path = folder / "plans" / f"{fingerprint(list(command))[:16]}.json"
+    if not planned.n_left and not path.exists():
         return
     jobs = {record.key: record.method for record in planned.finished}
     jobs |= {job.key: job.method for group in planned.groups for job in group.jobs}
     content = {"command": shlex.join(command), "workers": n_workers, "jobs": jobs}
-    path = folder / "plans" / f"{fingerprint(sorted(jobs))[:16]}.json"
     write_text(path, json_module.dumps(content, indent=1))
 
 
