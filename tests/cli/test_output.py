@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 
@@ -178,16 +177,17 @@ def test_status_counts_what_is_left_and_how_long_it_takes(cli, filled):
     assert "2 of 6 done, 4 left, about 58 s; continue with\n  securitynet " in shown
 
 
-def test_the_same_command_replaces_its_older_plan(cli, net, material):
-    words = ("run", "mia.loss", net(), "--data", material.images)
+def test_the_same_command_replaces_its_older_plan(cli, net, material, tmp_path):
+    store = ("--store", tmp_path / "results")
+    words = ("run", "mia.loss", net(), "--data", material.images, *store)
     assert cli(*words).code == 0
-    (plan,) = Path("securitynet-results").glob("plans/*.json")
+    (plan,) = store[1].glob("plans/*.json")
     content = json.loads(plan.read_text(encoding="utf-8"))
     content["jobs"] |= {"f" * 64: "mia.loss"}  # as an earlier version of a method would leave it
     plan.write_text(json.dumps(content), encoding="utf-8")
-    assert "1 left" in cli("status").out
+    assert "1 left" in cli("status", *store).out
     assert cli(*words).code == 0
-    (item,) = cli("status", "--json").json["plans"]
+    (item,) = cli("status", "--json", *store).json["plans"]
     assert (item["jobs"], item["left"]) == (1, 0)
 
 
