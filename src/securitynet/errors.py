@@ -6,6 +6,7 @@ Every error says what happened, where, and what to do next. The command line pri
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -95,6 +96,20 @@ class AccessError(SecurityNetError):
     """Raised when a method touches more of a target than it declared."""
 
 
+N_CLOSE = 3
+MANY = 200
+LONG_ENOUGH = 4
+
+
+def _near(name: str, choices: list[str]) -> list[str]:
+    """Return the choices worth a closer look: of many, those that share most triples of letters."""
+    if len(choices) <= MANY:
+        return choices
+    wanted = {name[i : i + 3] for i in range(len(name) - 2)}
+    shared = [(-sum(part in choice for part in wanted), choice) for choice in choices]
+    return [choice for _, choice in sorted(shared)[:MANY]]
+
+
 def unknown_id(kind: str, name: str, known: Iterable[str], *, listing: str) -> UsageError:
     """Build the error for an unknown id, with the closest known ids as a suggestion.
 
@@ -108,7 +123,13 @@ def unknown_id(kind: str, name: str, known: Iterable[str], *, listing: str) -> U
         The error to raise.
     """
     choices = list(known)
-    close = get_close_matches(name, choices, n=3, cutoff=0.5)
-    close = close or [known_id for known_id in choices if name.split("/")[-1] in known_id][:3]
+    close = get_close_matches(name, _near(name, choices), n=N_CLOSE, cutoff=0.5)
+    ending = name.split("/")[-1]
+    whole = re.compile(rf"(?<![a-z0-9]){re.escape(ending)}(?![a-z0-9])")
+    longer = [known_id for known_id in choices if ending in known_id]
+    longer.sort(key=lambda known_id: (not whole.search(known_id), len(known_id), known_id))
+    is_beginning = len(choices) > MANY and len(ending) >= LONG_ENOUGH
+    close = [*longer, *close] if is_beginning else close or longer
+    close = list(dict.fromkeys(close))[:N_CLOSE]
     advice = f"did you mean {' or '.join(close)}? " if close else ""
     return UsageError(f"unknown {kind} {name!r}", hint=f"{advice}see `{listing}`")

@@ -86,6 +86,8 @@ def test_names_are_found_in_data_folders(own_cache, monkeypatch, tmp_path, small
     assert found.is_mirrored
     assert (own_cache / "datasets").is_dir()
     assert {row["name"]: row["is_available"] for row in dataset_rows()} == {
+        "cifar100": False,
+        "svhn": False,
         "cifar10": True,
         "digits": True,
         "mnist": False,
@@ -182,9 +184,10 @@ def test_download_from_a_hub(own_cache, tmp_path, monkeypatch, small_set):
 
 def test_rows_are_json():
     rows = json.loads(json.dumps(dataset_rows()))
-    assert [row["name"] for row in rows] == ["cifar10", "digits", "mnist"]
+    assert [row["name"] for row in rows] == ["cifar10", "cifar100", "digits", "mnist", "svhn"]
     for row in rows:
-        assert row["num_classes"] == len(row["classes"]) == 10
+        assert row["num_classes"] == len(row["classes"])
+        assert row["num_classes"] == (100 if row["name"] == "cifar100" else 10)
         assert row["url"].startswith("https://")
         assert row["how_to_get"]
         assert row["is_gated"] is False

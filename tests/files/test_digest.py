@@ -10,6 +10,7 @@ ABC = {
     "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
     "sha1": "a9993e364706816aba3e25717850c26c9cd0d89d",
     "md5": "900150983cd24fb0d6963f7d28e17f72",
+    "git-blob-sha1": "f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f",
 }
 
 

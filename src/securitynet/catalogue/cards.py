@@ -1,190 +1,45 @@
-"""Model cards: one row of the database each, checked when read. No torch."""
+"""Reading model cards: every name, type and range is checked. No torch."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import reprlib
 import types
 import typing
-from collections.abc import Hashable, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from securitynet.catalogue.schema import (
+    CHECKSUM_OF,
+    LICENCE_SOURCES,
+    ORIGINS,
+    STATUSES,
+    UNKNOWN_LICENCE,
+    VENUE_TYPES,
+    Claim,
+    InputSpec,
+    ModelCard,
+    Publication,
+    Weights,
+)
 from securitynet.errors import UsageError, unknown_id
-from securitynet.records import canonical_json, fingerprint
+from securitynet.records import canonical_json
 
-ORIGINS = ("benchmark", "security", "other", "self-trained")
-STATUSES = ("catalogued", "verified", "evaluated", "no-weights")
+__all__ = [
+    "Claim", "InputSpec", "ModelCard", "Publication", "Weights", "load_card", "parse_card",
+]  # fmt: skip
+
 MAX_SIDE = 8192
 """Pixels; a card must not ask for more memory than a machine has."""
 CARD_GUIDE = "see docs/cards.md for the format"
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """How an image becomes the model's input.
-
-    Pixels are scaled to [0, 1], resized so that the shorter side is ``resize`` (if given),
-    centre-cropped or resized to ``height`` x ``width``, and normalised per channel.
-
-    Attributes:
-        channels: 1 or 3.
-        height: Rows of the input.
-        width: Columns of the input.
-        mean: Per-channel mean in [0, 1] units, ``None`` = 0.
-        std: Per-channel standard deviation in [0, 1] units, ``None`` = 1.
-        resize: Shorter side before the centre crop, ``None`` = resize straight to the input size.
-        interpolation: ``bilinear``, ``bicubic`` or ``nearest``.
-    """
-
-    channels: int
-    height: int
-    width: int
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    resize: int | None = None
-    interpolation: str = "bilinear"
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Where a checkpoint lies and what is known of its bytes.
-
-    Attributes:
-        url: Public https address, if any.
-        path: Local file, relative to the card's folder, if any.
-        format: ``safetensors``, ``torch-zip``, ``torch-legacy``; ``None`` = found out by the door.
-        checksum: Hex digest of the file.
-        checksum_algorithm: ``sha256``, ``sha256-prefix``, ``sha1`` or ``md5``.
-        licence: SPDX id of the weights' licence.
-        bytes: File size.
-        state_key: Where the state dict lies in the file, e.g. ``"state_dict[0]"``.
-    """
-
-    url: str | None = None
-    path: str | None = None
-    format: str | None = None
-    checksum: str | None = None
-    checksum_algorithm: str | None = None
-    licence: str | None = None
-    bytes: int | None = None
-    state_key: str | None = None
-
-
-@dataclass(frozen=True)
-class Publication:
-    """The work that published the model."""
-
-    title: str | None = None
-    venue: str | None = None
-    venue_type: str | None = None
-    year: int | None = None
-    arxiv: str | None = None
-    countries: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A figure somebody reported, with its source; never one that we measured.
-
-    Attributes:
-        metric: E.g. ``"test_accuracy"``.
-        value: The figure; accuracies in [0, 1].
-        source: Where it was reported.
-        n: Number of samples behind it, if known.
-    """
-
-    metric: str
-    value: float
-    source: str
-    n: int | None = None
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """One row of the database.
-
-    Attributes:
-        id: ``provider/name``.
-        provider: Who hosts the model.
-        name: The provider's name of it.
-        dataset: Training data set.
-        num_classes: Number of outputs.
-        architecture: ``library/name``, a mapping with ``name`` and ``options``, a list of layers,
-            or ``file.py:function`` (needs ``--trust``).
-        input: How an image becomes its input.
-        weights: The checkpoint.
-        family: Architecture family.
-        params: Number of parameters.
-        origin: One of ``ORIGINS``.
-        publication: The work that published it.
-        claims: Figures reported by others.
-        status: One of ``STATUSES``.
-        training: For self-trained models: recipe, data manifest, backdoor, clean twin.
-        folder: Where the card file lies, for relative paths; not part of the card's JSON.
-    """
-
-    id: str
-    provider: str
-    name: str
-    dataset: str
-    num_classes: int
-    architecture: str | Mapping[str, Any] | tuple[Any, ...]
-    input: InputSpec
-    weights: Weights
-    family: str | None = None
-    params: int | None = None
-    origin: str = "other"
-    publication: Publication | None = None
-    claims: tuple[Claim, ...] = ()
-    status: str = "catalogued"
-    training: Mapping[str, Any] | None = None
-    folder: str | None = field(default=None, compare=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values; unknown is ``None``."""
-        card = asdict(self)
-        del card["folder"]
-        return typing.cast(dict[str, Any], _plain(card))
-
-    def claim(self, metric: str) -> Claim | None:
-        """Return the first claim of a metric, or ``None``."""
-        return next((claim for claim in self.claims if claim.metric == metric), None)
-
-    def model_fingerprint(self, weights_sha256: str) -> str:
-        """Return the identity of what is evaluated: weights, architecture and input spec.
-
-        An architecture file of the user's own counts with its content: who changes the code
-        evaluates another model.
-        """
-        card = self.to_json()
-        code = self._own_code()
-        parts = [weights_sha256, card["architecture"], card["input"]]
-        return fingerprint(parts if code is None else [*parts, code])
-
-    def _own_code(self) -> str | None:
-        """Return the sha256 of the file that ``file.py:function`` names, if it is there."""
-        architecture = self.architecture
-        named = architecture.get("name") if isinstance(architecture, Mapping) else architecture
-        if not isinstance(named, str) or ".py:" not in named:
-            return None
-        try:
-            code = (Path(self.folder or ".") / named.rpartition(":")[0]).read_bytes()
-        except (OSError, ValueError):
-            return None  # whoever builds the model says so
-        return hashlib.sha256(code).hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
+SHARES = ("accuracy", "auc", "agreement")
+"""Words in the names of metrics that lie in [0, 1]."""
+NEVER_ZERO = ("test_accuracy", "test_top5_accuracy", "train_accuracy")
+"""Metrics of which a 0 means that somebody wrote 0 for unknown; also all of the paper's table."""
 
 
 def parse_card(record: Mapping[str, Any], *, where: str, folder: Path | None = None) -> ModelCard:
@@ -296,34 +151,77 @@ def _is_a(value: Any, kind: type[Any]) -> bool:
 
 
 def _check(card: ModelCard, where: str) -> None:
-    spec = card.input
-    problems = {
-        f"origin must be one of {', '.join(ORIGINS)}": card.origin in ORIGINS,
-        f"status must be one of {', '.join(STATUSES)}": card.status in STATUSES,
-        "num_classes must be at least 2": card.num_classes >= 2,
-        "params must be positive": card.params is None or card.params > 0,
-        "input.channels must be 1 or 3": spec.channels in (1, 3),
-        f"input.height and width must lie in 1 to {MAX_SIDE}": 0 < min(spec.height, spec.width)
-        and max(spec.height, spec.width) <= MAX_SIDE,
-        f"input.resize must lie between the input's sides and {MAX_SIDE}": spec.resize is None
-        or max(spec.height, spec.width) <= spec.resize <= MAX_SIDE,
-        "input.mean needs one number a channel": _fits(spec.mean, spec.channels),
-        "input.std needs one positive number a channel": _fits(spec.std, spec.channels)
-        and all(number > 0 for number in spec.std or ()),
-        "input.interpolation must be bilinear, bicubic or nearest": spec.interpolation
-        in ("bilinear", "bicubic", "nearest"),
-        "accuracy claims must lie in [0, 1]": all(
-            0 <= claim.value <= 1 for claim in card.claims if "accuracy" in claim.metric
-        ),
-    }
-    for problem, is_fine in problems.items():
-        if not is_fine:
+    for find in (_input_problems, _weights_problems, _card_problems, _claim_problems):
+        for problem in find(card):
             raise UsageError(problem, where=where, hint=CARD_GUIDE)
     try:
         canonical_json(card.to_json()).encode()
     except (ValueError, TypeError, RecursionError) as error:
         reason = f"holds what JSON cannot: {error}"
         raise UsageError(reason, where=where, hint=CARD_GUIDE) from None
+
+
+def _card_problems(card: ModelCard) -> Iterator[str]:
+    paper = card.publication or Publication()
+    yield from _one_of("origin", card.origin, ORIGINS)
+    yield from _one_of("status", card.status, STATUSES)
+    yield from _one_of("publication.venue_type", paper.venue_type, (None, *VENUE_TYPES))
+    if paper.year is not None and not 1900 < paper.year < 2100:
+        yield "publication.year must lie in 1901 to 2099"
+    if card.num_classes < 2:
+        yield "num_classes must be at least 2"
+    for name in ("params", "macs"):
+        number = getattr(card, name)
+        if number is not None and number <= 0:
+            yield f"{name} must be positive; unknown is null"
+
+
+def _one_of(name: str, value: str | None, allowed: tuple[str | None, ...]) -> Iterator[str]:
+    if value not in allowed:
+        yield f"{name} must be one of {', '.join(word for word in allowed if word)}"
+
+
+def _input_problems(card: ModelCard) -> Iterator[str]:
+    spec = card.input
+    low, high = min(spec.height, spec.width), max(spec.height, spec.width)
+    if spec.channels not in (1, 3):
+        yield "input.channels must be 1 or 3"
+    if not 0 < low <= high <= MAX_SIDE:
+        yield f"input.height and width must lie in 1 to {MAX_SIDE}"
+    if spec.depth is not None and not 0 < spec.depth <= MAX_SIDE:
+        yield f"input.depth must lie in 1 to {MAX_SIDE}"
+    if spec.resize is not None and not high / 2 <= spec.resize <= MAX_SIDE:
+        yield f"input.resize must lie between half the input's sides and {MAX_SIDE}"
+    if not _fits(spec.mean, spec.channels):
+        yield "input.mean needs one number a channel"
+    if not _fits(spec.std, spec.channels) or any(number <= 0 for number in spec.std or ()):
+        yield "input.std needs one positive number a channel"
+    if spec.interpolation not in ("bilinear", "bicubic", "nearest"):
+        yield "input.interpolation must be bilinear, bicubic or nearest"
+
+
+def _weights_problems(card: ModelCard) -> Iterator[str]:
+    weights = card.weights
+    yield from _one_of("weights.checksum_of", weights.checksum_of, CHECKSUM_OF)
+    yield from _one_of("weights.licence_source", weights.licence_source, (None, *LICENCE_SOURCES))
+    if weights.bytes is not None and weights.bytes <= 0:
+        yield "weights.bytes must be positive; unknown is null"
+    if weights.checksum_of == "member" and weights.member is None:
+        yield "weights.checksum_of is member, but no weights.member is named"
+    if weights.licence_source == "unstated" and weights.licence not in (None, UNKNOWN_LICENCE):
+        yield "weights.licence is given, but weights.licence_source says that nobody states one"
+
+
+def _claim_problems(card: ModelCard) -> Iterator[str]:
+    for claim in card.claims:
+        is_share = any(word in claim.metric for word in SHARES)
+        if is_share and not 0 <= claim.value <= 1:
+            yield "accuracy claims must lie in [0, 1], and so must AUC and agreement"
+        is_counted = claim.metric in NEVER_ZERO or claim.metric.startswith("paper_")
+        if claim.value == 0 and (is_counted or "auc" in claim.metric):
+            yield f"claim {claim.metric} is 0; a figure that is not known is left out"
+        if claim.n is not None and claim.n <= 0:
+            yield "claim.n must be positive; unknown is null"
 
 
 def _fits(numbers: tuple[float, ...] | None, channels: int) -> bool:

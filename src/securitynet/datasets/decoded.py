@@ -76,7 +76,7 @@ def load_decoded(
             where=folder,
             hint="free some disk space or set SECURITYNET_CACHE",
         ) from error
-    return _open(folder, name)
+    return open_decoded(folder, name)
 
 
 def _key(splits: Splits, expected: tuple[str, ...]) -> str:
@@ -138,15 +138,15 @@ def _decode(
             "classes": classes,
             "n_train": n_train,
             "notes": [*notes, *_notes(tally)],
-            "fingerprint": _fingerprint(scratch / "pixels.raw", size, labels, n_train),
+            "fingerprint": pixel_fingerprint(scratch / "pixels.raw", size, labels, n_train),
         }
         (scratch / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
-        _publish(scratch, folder)
+        publish(scratch, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _publish(scratch: Path, folder: Path) -> None:
+def publish(scratch: Path, folder: Path) -> None:
     """Give the folder its name, in place of a damaged one; a whole one stays."""
     if _reopened(folder, "") is None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -182,7 +182,8 @@ def _notes(tally: Tally) -> list[str]:
     return notes + (["jpeg-compressed"] if 2 * n_lossy > tally.formats.total() else [])
 
 
-def _fingerprint(path: Path, shape: tuple[int, ...], labels: Labels, n_train: int) -> str:
+def pixel_fingerprint(path: Path, shape: tuple[int, ...], labels: Labels, n_train: int) -> str:
+    """Return the identity of decoded images: pixels, shape, labels and split."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     digest.update(f"{shape} {n_train}".encode())
@@ -195,12 +196,17 @@ def _reopened(folder: Path, name: str) -> Dataset | None:
     if not folder.is_dir():
         return None
     try:
-        return _open(folder, name)
+        return open_decoded(folder, name)
     except IntegrityError:
         return None
 
 
-def _open(folder: Path, name: str) -> Dataset:
+def open_decoded(folder: Path, name: str) -> Dataset:
+    """Open a set that was decoded before.
+
+    Raises:
+        IntegrityError: If it is damaged.
+    """
     try:
         meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         labels = np.load(folder / "labels.npy", allow_pickle=False)

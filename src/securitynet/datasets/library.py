@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from securitynet.datasets.arrays import find_arrays, load_arrays
+from securitynet.datasets.class_names import CIFAR10_CLASSES, CIFAR100_CLASSES, TEN_DIGITS
 from securitynet.datasets.decoded import as_dataset, load_decoded
 from securitynet.datasets.images import Dataset, Labels, Pixels
 from securitynet.errors import ResourceError, SecurityNetError, UsageError, unknown_id
@@ -25,10 +27,6 @@ SPLITS = ("train", "test")
 HUB = "https://huggingface.co/datasets"
 DIGITS_URL = "https://archive.ics.uci.edu/dataset/80"
 DIGITS_TRAIN = 597
-CIFAR10_CLASSES = (
-    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
-)  # fmt: skip
-TEN_DIGITS = tuple(str(digit) for digit in range(10))
 
 
 @dataclass(frozen=True)
@@ -96,12 +94,20 @@ DATASETS = {
             "uoft-cs/cifar10", _shards("plain_text"), is_mirrored=True,
         ),
         DatasetInfo(
+            "cifar100", "CIFAR-100", CIFAR100_CLASSES, 3, 32, 32, 50_000, 10_000, None,
+            "uoft-cs/cifar100", _shards("cifar100"), is_mirrored=True,
+        ),
+        DatasetInfo(
             "digits", "Optical recognition of handwritten digits (scikit-learn)", TEN_DIGITS,
             1, 8, 8, DIGITS_TRAIN, 1797 - DIGITS_TRAIN, "CC-BY-4.0", "scikit-learn",
         ),
         DatasetInfo(
             "mnist", "MNIST", TEN_DIGITS, 1, 28, 28, 60_000, 10_000, None, "ylecun/mnist",
             _shards("mnist"),
+        ),
+        DatasetInfo(
+            "svhn", "Street View House Numbers", TEN_DIGITS, 3, 32, 32, 73_257, 26_032, None,
+            "ufldl-stanford/svhn", _shards("cropped_digits"),
         ),
     )
 }  # fmt: skip
@@ -119,7 +125,7 @@ def load_dataset(
 
     Args:
         name: ``digits``, ``cifar10``, ``mnist``, the name of another folder in
-            ``SECURITYNET_DATA``, or a folder of images or parquet files.
+            ``SECURITYNET_DATA``, a folder of images or parquet files, or an ``.npz`` file.
         num_classes: Refuse a data set with another number of classes.
         progress: Told the share done and a few words.
 
@@ -147,10 +153,14 @@ def _load(name: str, progress: Progress) -> Dataset:
         folder = _find(name) or _download(info, progress)
         return _named(load_decoded(folder, name, cache, progress, expected=info.classes), info)
     is_path = os.sep in name or name in {"", ".", ".."}
-    if found := None if is_path else _find(name):
-        return load_decoded(found, name, cache, progress)
-    if name and Path(name).is_dir():
-        return load_decoded(Path(name), name, cache, progress)
+    place = None if is_path else _find(name)
+    if place is None and name and (Path(name).is_dir() or Path(name).suffix == ".npz"):
+        place = Path(name) if Path(name).exists() else None
+    if place is not None:
+        arrays = find_arrays(place)
+        if arrays is not None:
+            return load_arrays(arrays, name, cache)
+        return load_decoded(place, name, cache, progress)
     if is_path:
         what = "not a folder" if name and Path(name).exists() else "no such data folder"
         raise UsageError(what, where=name or "''", hint="give a folder or a name")

@@ -15,6 +15,7 @@ from securitynet.errors import IntegrityError, ResourceError, UsageError
 TRAIN_NAMES = ("train", "training")
 TEST_NAMES = ("test", "validation", "val", "valid")
 LAYOUT = "put train.parquet and test.parquet, or train/CLASS/* and test/CLASS/*, into the folder"
+LISTS = ("images.txt", "train_test_split.txt")
 HASHED_BYTES = 64 * 2**20
 CHUNK = 1024
 
@@ -74,7 +75,7 @@ def find_splits(root: Path) -> Splits:
         ResourceError: If the folder cannot be listed.
     """
     try:
-        found = _parquet_splits(root) or _folder_splits(root)
+        found = _parquet_splits(root) or _listed_splits(root) or _folder_splits(root)
     except OSError as error:
         raise ResourceError(
             f"cannot be listed: {error.strerror}", where=root, hint="give read permission"
@@ -180,6 +181,38 @@ def _folder_splits(root: Path) -> Splits | None:
     train, _ = _first_of(files, TRAIN_NAMES)
     test, name = _first_of(files, TEST_NAMES)
     return Splits(root, "folder", train, test, _split_notes(name))
+
+
+def _listed_splits(root: Path) -> Splits | None:
+    """Read the lists of CUB-200-2011: one file numbers the images, another says which are train."""
+    places = [place for place in (root, root / "CUB_200_2011") if (place / LISTS[0]).is_file()]
+    if not places:
+        return None
+    place = places[0]
+    names, is_train = (_numbered(place / name) for name in LISTS)
+    if names.keys() != is_train.keys():
+        raise IntegrityError(f"{LISTS[0]} and {LISTS[1]} differ", where=place)
+    ordered = sorted(names, key=lambda number: names[number])
+    files = {number: place / "images" / _inside(names[number], place) for number in ordered}
+    train = tuple(files[number] for number in ordered if is_train[number] == "1")
+    test = tuple(files[number] for number in ordered if is_train[number] == "0")
+    return Splits(root, "folder", train, test)
+
+
+def _numbered(path: Path) -> dict[str, str]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return dict(line.split(maxsplit=1) for line in lines if line.strip())
+    except (UnicodeDecodeError, ValueError):
+        raise IntegrityError("not a list of numbers and names", where=path) from None
+
+
+def _inside(name: str, place: Path) -> str:
+    """Refuse names that lead out of the images' folder."""
+    parts = Path(name).parts
+    if len(parts) != 2 or ".." in parts or Path(name).is_absolute():
+        raise IntegrityError(f"image {name[:60]!r} is not CLASS/FILE", where=place)
+    return name
 
 
 def _image_files(split: Path) -> tuple[Path, ...]:

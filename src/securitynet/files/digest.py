@@ -10,7 +10,11 @@ from pathlib import Path
 from securitynet.errors import UsageError
 from securitynet.files.folders import mirror_folders
 
-ALGORITHMS = {"sha256": "sha256", "sha256-prefix": "sha256", "sha1": "sha1", "md5": "md5"}
+ALGORITHMS = {
+    "sha256": "sha256", "sha256-prefix": "sha256", "sha1": "sha1", "md5": "md5",
+    "git-blob-sha1": "sha1",
+}  # fmt: skip
+"""Name -> digest; a git blob's is taken of the file behind a header with its size."""
 MIN_PREFIX = 8
 
 
@@ -25,7 +29,12 @@ def digest(path: Path, algorithm: str = "sha256") -> str:
             f"unknown checksum algorithm {algorithm!r}", hint=f"one of {', '.join(ALGORITHMS)}"
         )
     with path.open("rb") as file:
-        return hashlib.file_digest(file, ALGORITHMS[algorithm]).hexdigest()
+        if algorithm != "git-blob-sha1":
+            return hashlib.file_digest(file, ALGORITHMS[algorithm]).hexdigest()
+        blob = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+        while chunk := file.read(1 << 20):
+            blob.update(chunk)
+        return blob.hexdigest()
 
 
 def digest_once(path: Path, algorithm: str = "sha256") -> str:

@@ -10,10 +10,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from securitynet.errors import IntegrityError, ResourceError, UsageError
 from securitynet.files.digest import matches
@@ -26,6 +26,15 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ADVICE = "check the network, or put the file into a folder named by SECURITYNET_MIRROR"
 RETRIED = (408, 416, 425, 429)
 """HTTP answers below 500 that another try may mend; 416 comes for an over-long part."""
+DRIVE = ("drive.google.com", "docs.google.com", "drive.usercontent.google.com")
+HUB_SHA256 = "X-Linked-ETag"
+"""The Hugging Face hub names a large file's sha256 here, before it redirects to its storage."""
+NOT_FILES = {
+    b"<!doctype html": "a web page",
+    b"<html": "a web page",
+    b"version https://git-lfs": "a git-lfs pointer",
+}
+"""How files begin that servers send in place of what was asked for."""
 
 Progress = Callable[[float, str], None]
 
@@ -43,7 +52,9 @@ class _Wanted:
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follow redirects to https; from loopback also to loopback."""
+    """Follow redirects to https; from loopback also to loopback. Keep the hub's checksum."""
+
+    sha256: str | None = None
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str,
@@ -54,7 +65,13 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
             raise ResourceError(
                 "the server redirects to an address that is not https", where=newurl, hint=ADVICE
             )
+        self.sha256 = _hub_sha256(headers) or self.sha256
         return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _hub_sha256(headers: Any) -> str | None:
+    found = headers.get(HUB_SHA256, "").strip().removeprefix("W/").strip('"').lower()
+    return found if re.fullmatch(r"[0-9a-f]{64}", found) else None
 
 
 def _is_loopback(url: str) -> bool:
@@ -89,6 +106,8 @@ def download(
     """Download a file; the final name appears only once it is whole and its checksum fits.
 
     Processes that ask for the same destination wait for each other and fetch it once.
+
+    Without a checksum the file is checked against the sha256 that the hub's answer names, if any.
 
     Args:
         url: https address.
@@ -141,7 +160,9 @@ def _fetch_verified(wanted: _Wanted, destination: Path) -> None:
     """Fetch; if a part from an earlier day spoilt the file, once more from the start."""
     part = destination.with_name(destination.name + ".part")
     is_resumed = part.exists()
-    _fetch_patiently(wanted, part)
+    sha256 = _fetch_patiently(wanted, part)
+    if wanted.checksum is None and sha256 is not None:
+        wanted = replace(wanted, checksum=sha256, algorithm="sha256")
     if is_resumed and not _is_right(part, wanted):
         part.unlink()
         _fetch_patiently(wanted, part)
@@ -159,7 +180,7 @@ def _is_right(part: Path, wanted: _Wanted) -> bool:
     return wanted.checksum is None or matches(part, wanted.checksum, wanted.algorithm)
 
 
-def _fetch_patiently(wanted: _Wanted, part: Path) -> None:
+def _fetch_patiently(wanted: _Wanted, part: Path) -> str | None:
     for attempt in range(MAX_TRIES):
         try:
             return _fetch(wanted, part)
@@ -182,15 +203,26 @@ def _wait(url: str, attempt: int, reason: str) -> None:
     time.sleep(0.1 * 4**attempt)
 
 
-def _fetch(wanted: _Wanted, part: Path) -> None:
+def _asked(url: str) -> str:
+    """Return the address to ask: Google Drive wants a confirmation beside a large file's id."""
+    parts = urlsplit(url)
+    if parts.hostname not in DRIVE or parts.path != "/uc" or "confirm=" in parts.query:
+        return url
+    return urlunsplit(parts._replace(query=f"{parts.query}&export=download&confirm=t"))
+
+
+def _fetch(wanted: _Wanted, part: Path) -> str | None:
+    """Fetch the rest of a file; return the sha256 that the hub names, if it does."""
     have = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "securitynet"} | ({"Range": f"bytes={have}-"} if have else {})
-    request = urllib.request.Request(wanted.url, headers=headers)  # noqa: S310 - check_url passed
-    opener = urllib.request.build_opener(_SafeRedirects)
+    request = urllib.request.Request(_asked(wanted.url), headers=headers)  # noqa: S310 - checked
+    redirects = _SafeRedirects()
+    opener = urllib.request.build_opener(redirects)
     with opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
         resumes = _resumes(answer, have)
         total = _total(answer, have if resumes else 0)
         _check_answer(answer, total, wanted)
+        sha256 = _hub_sha256(answer.headers) or redirects.sha256
         with part.open("ab" if resumes else "wb") as file:
             _copy(answer, file, wanted, total)
     size = part.stat().st_size
@@ -199,6 +231,8 @@ def _fetch(wanted: _Wanted, part: Path) -> None:
     if wanted.n_bytes not in (None, size):
         part.unlink()
         raise IntegrityError(f"{size:,} bytes instead of {wanted.n_bytes:,}", where=wanted.url)
+    _check_content(part, wanted)
+    return sha256
 
 
 def _resumes(answer: Any, have: int) -> bool:
@@ -217,15 +251,39 @@ def _total(answer: Any, have: int) -> int | None:
 
 
 def _check_answer(answer: Any, total: int | None, wanted: _Wanted) -> None:
-    problem = None
     if answer.headers.get_content_type() == "text/html":
-        problem = "the server sent a web page instead of the file"
-    elif total is not None and total > wanted.max_bytes:
+        raise _other_file("a web page", wanted.url)
+    problem = None
+    if total is not None and total > wanted.max_bytes:
         problem = f"{total:,} bytes are over the limit of {wanted.max_bytes:,}"
     elif total is not None and wanted.n_bytes not in (None, total):
         problem = f"{total:,} bytes instead of {wanted.n_bytes:,}"
     if problem is not None:
         raise IntegrityError(problem, where=wanted.url, hint="the address or the card is outdated")
+
+
+def _check_content(part: Path, wanted: _Wanted) -> None:
+    """Refuse pages and pointers that come with another type, or as a file to be saved."""
+    with part.open("rb") as file:
+        head = file.read(256).lstrip().lower()
+    for begin, what in NOT_FILES.items():
+        if head.startswith(begin):
+            part.unlink()
+            raise _other_file(what, wanted.url)
+
+
+def _other_file(what: str, url: str) -> IntegrityError:
+    if urlsplit(url).hostname in DRIVE:
+        return IntegrityError(
+            f"Google Drive sent {what} instead of the file: a spent quota or a question",
+            where=url,
+            hint="download it in a browser and put it into a folder named by SECURITYNET_MIRROR",
+        )
+    return IntegrityError(
+        f"the server sent {what} instead of the file",
+        where=url,
+        hint="the address or the card is outdated",
+    )
 
 
 def _copy(answer: Any, file: IO[bytes], wanted: _Wanted, total: int | None) -> None:

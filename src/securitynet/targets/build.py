@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ from torch import nn
 from securitynet.catalogue.cards import ModelCard
 from securitynet.errors import SecurityNetError, UsageError, unknown_id
 from securitynet.targets.architectures import BUILD_ERRORS, cifar_resnet, layer_list
+from securitynet.targets.architectures_published import PUBLISHED, published
 from securitynet.targets.engine import Engine, default_device
+from securitynet.targets.left_out import why_not
+from securitynet.targets.names import fit_names
 from securitynet.targets.networks import NETWORKS, build_network
 from securitynet.targets.target import OutputCache, Target
 from securitynet.weights.door import open_checkpoint
@@ -57,7 +61,7 @@ def load_module(card: ModelCard, *, trust: Path | None = None) -> tuple[nn.Modul
     """
     opened = open_checkpoint(card.weights, folder=card.folder, where=card.id)
     module = build_module(card, trust=trust)
-    load_into(module, opened, where=card.id)
+    load_into(module, opened, where=card.id, rename=partial(fit_names, card=card))
     return module, opened.sha256
 
 
@@ -67,6 +71,9 @@ def build_module(card: ModelCard, *, trust: Path | None = None) -> nn.Module:
     Raises:
         UsageError: If the architecture is unknown or needs ``--trust``.
     """
+    reason = why_not(card)
+    if reason is not None:
+        raise UsageError(f"cannot be loaded: {reason}", where=card.id)
     architecture = card.architecture
     if isinstance(architecture, tuple):
         return layer_list(architecture, where=card.id)
@@ -119,11 +126,23 @@ def _refuse_options(name: str, options: Mapping[str, Any]) -> None:
         raise UsageError(f"{name} takes no options, the card gives {', '.join(map(str, options))}")
 
 
+TORCHVISION = {
+    "googlenet": {"init_weights": False, "aux_logits": False},
+    "inception_v3": {"init_weights": False},
+}
+"""Options that torchvision itself sets for its weights; fresh ones take minutes to draw."""
+TRANSFORMING = frozenset(TORCHVISION)
+"""Their published weights expect another normalisation, which the network does by itself."""
+
+
 def _torchvision(name: str, card: ModelCard, options: dict[str, Any]) -> nn.Module:
     from torchvision import models
 
     _check_known("torchvision", name, models.list_models(module=models))  # classifiers only
-    return _module(models.get_model(name, weights=None, num_classes=card.num_classes, **options))
+    given = {"num_classes": card.num_classes, **TORCHVISION.get(name, {}), **options}
+    if card.provider == "torchvision" and name in TRANSFORMING:
+        given = {"transform_input": True, **given}
+    return _module(models.get_model(name, weights=None, **given))
 
 
 def _timm(name: str, card: ModelCard, options: dict[str, Any]) -> nn.Module:
@@ -143,6 +162,8 @@ def _pytorchcv(name: str, card: ModelCard, options: dict[str, Any]) -> nn.Module
 
 
 def _securitynet(name: str, card: ModelCard, options: dict[str, Any]) -> nn.Module:
+    if name in PUBLISHED:
+        return published(name, card.num_classes, card.input.channels, options)
     _refuse_options(f"securitynet/{name}", options)
     if name in NETWORKS:
         spec = card.input

@@ -85,8 +85,9 @@ class Engine:
         """Freeze the classifier and put the pixel transform in front of it."""
         self.device = device
         self.plain = _frozen(PixelInput(spec), _copied(classifier)).to(device)
-        fast = _frozen(PixelInput(spec, torch.channels_last), _folded(self.plain[1])).to(device)
-        self.fast: nn.Sequential = fast.to(memory_format=torch.channels_last)
+        layout = torch.channels_last if spec.depth is None else torch.contiguous_format
+        fast = _frozen(PixelInput(spec, layout), _folded(self.plain[1])).to(device)
+        self.fast: nn.Sequential = fast.to(memory_format=layout)
         self.precision = FOLDED
         self.parity: Parity | None = None
         self.gives_posteriors = False

@@ -12,6 +12,8 @@ from securitynet.catalogue.cards import InputSpec
 class PixelInput(nn.Module):
     """Turn pixels in [0, 1] of any size into a classifier's input, differentiably.
 
+    Volumes ``[n, C, D, H, W]`` must have the input's size already.
+
     The same as the evaluation transforms of torchvision and timm on tensors (to 1e-5); theirs on
     PIL images round to whole grey levels in between (one level; a few at sharp edges if bicubic).
 
@@ -39,7 +41,11 @@ class PixelInput(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Map ``[n, C, H, W]`` in [0, 1] to the classifier's normalised input."""
-        normalised = (_reshape(pixels, self.spec) - self.mean) / self.std
+        if pixels.dim() == 5:
+            volumes = _match_channels(pixels, self.spec.channels)
+            normalised = (volumes - self.mean[..., None]) / self.std[..., None]
+        else:
+            normalised = (_reshape(pixels, self.spec) - self.mean) / self.std
         return normalised.contiguous(memory_format=self.memory_format)
 
 
@@ -54,14 +60,26 @@ def _reshape(pixels: Tensor, spec: InputSpec) -> Tensor:
     short = min(pixels.shape[2:])
     # sides and corner are rounded as torchvision and timm do, or crops would be off by a pixel
     rows, columns = (spec.resize * side // short for side in pixels.shape[2:])
-    resized = _resize(pixels, (rows, columns), spec.interpolation)
-    top, left = round((rows - spec.height) / 2), round((columns - spec.width) / 2)
-    return resized[:, :, top : top + spec.height, left : left + spec.width]
+    if spec.is_squashed:
+        low = min(spec.height, spec.width)
+        rows, columns = (spec.resize * side // low for side in (spec.height, spec.width))
+    return _crop(_resize(pixels, (rows, columns), spec.interpolation), spec.height, spec.width)
+
+
+def _crop(pixels: Tensor, height: int, width: int) -> Tensor:
+    """Cut out the centre, after a black margin where the picture is too small for it."""
+    rows, columns = (max(0, a - b) for a, b in zip((height, width), pixels.shape[2:], strict=True))
+    if rows or columns:
+        margins = (columns // 2, (columns + 1) // 2, rows // 2, (rows + 1) // 2)
+        pixels = functional.pad(pixels, margins)
+    high, wide = pixels.shape[2:]
+    top, left = round((high - height) / 2), round((wide - width) / 2)
+    return pixels[:, :, top : top + height, left : left + width]
 
 
 def _match_channels(pixels: Tensor, channels: int) -> Tensor:
     if channels == 3:
-        return pixels.expand(-1, 3, -1, -1)
+        return pixels.expand(-1, 3, *pixels.shape[2:])
     weights = pixels.new_tensor((0.299, 0.587, 0.114)).reshape(1, 3, 1, 1)
     return (pixels * weights).sum(1, keepdim=True)  # ITU-R 601 luma
 

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from securitynet.catalogue.cards import Weights
-from securitynet.errors import IntegrityError, ResourceError, UnsafeFileError, UsageError
+from securitynet.errors import IntegrityError, ResourceError, UnsafeFileError
 from securitynet.files.atomic import write_text
-from securitynet.files.digest import digest_once, find_in_mirrors, matches
-from securitynet.files.download import download
+from securitynet.files.digest import digest_once
 from securitynet.files.folders import cache_folder
 from securitynet.records import fingerprint
 from securitynet.weights.convert import convert
 from securitynet.weights.inspect import ScanReport, scan
+from securitynet.weights.locate import Progress, locate
+
+__all__ = ["Opened", "locate", "open_checkpoint"]
 
 REFUSAL = "do not open it; if you trust its author, ask for safetensors"
 LAYOUT = 2
@@ -46,13 +48,16 @@ class Opened:
     notes: tuple[str, ...] = ()
 
 
-def open_checkpoint(weights: Weights, *, folder: str | None, where: str) -> Opened:
+def open_checkpoint(
+    weights: Weights, *, folder: str | None, where: str, progress: Progress | None = None
+) -> Opened:
     """Bring a checkpoint through the door, or find that it came through before.
 
     Args:
         weights: The card's weights.
         folder: Folder of the card, for local files.
-        where: Named in errors.
+        where: The card's id; named in errors.
+        progress: Told the share of a download and a few words.
 
     Raises:
         UsageError: If the card names no file.
@@ -60,13 +65,19 @@ def open_checkpoint(weights: Weights, *, folder: str | None, where: str) -> Open
         IntegrityError: If it is not what the card says, or damaged.
         UnsafeFileError: If it could run code or cannot be decided.
     """
-    if weights.path is None and weights.checksum_algorithm == "sha256" and weights.checksum:
-        known = _known(weights.checksum.lower(), weights.state_key)
-        if known is not None:
-            return known
-    path = locate(weights, folder=folder, where=where)
+    known = _known(_named_sha256(weights), weights.state_key)
+    if known is not None:
+        return known
+    path = locate(weights, folder=folder, where=where, progress=progress)
     sha256 = _readable_digest(path, where)
     return _known(sha256, weights.state_key) or _admit(path, sha256, weights.state_key, where)
+
+
+def _named_sha256(weights: Weights) -> str:
+    """Return the checkpoint's own sha256 if the card names it, else nothing."""
+    is_own = weights.member is None or weights.checksum_of == "member"
+    is_known = weights.path is None and weights.checksum_algorithm == "sha256" and is_own
+    return str(weights.checksum or "").lower() if is_known else ""
 
 
 def _readable_digest(path: Path, where: str) -> str:
@@ -74,50 +85,6 @@ def _readable_digest(path: Path, where: str) -> str:
         return digest_once(path)
     except OSError as error:
         raise ResourceError(f"cannot read {path}: {error.strerror}", where=where) from error
-
-
-def locate(weights: Weights, *, folder: str | None, where: str) -> Path:
-    """Return the original file: beside the card, in a mirror, in the cache, or downloaded.
-
-    Raises:
-        UsageError: If the card has neither a path nor a checksum.
-        ResourceError: If the file cannot be had.
-        IntegrityError: If its checksum is not the card's.
-    """
-    checksum, algorithm = weights.checksum, weights.checksum_algorithm or "sha256"
-    if weights.path is not None:
-        return _local(Path(folder or ".") / weights.path, checksum, algorithm, where)
-    if not checksum:
-        raise UsageError("the card has no checksum, so nothing is downloaded", where=where)
-    mirrored = find_in_mirrors(checksum, algorithm, weights.bytes)
-    if mirrored is not None:
-        return mirrored
-    destination = cache_folder() / "downloads" / f"{algorithm}-{checksum.lower()}"
-    if destination.is_file() and matches(destination, checksum, algorithm):
-        return destination
-    if weights.url is None:
-        raise ResourceError(
-            "the weights are not on this machine and the card has no address",
-            where=where,
-            hint="put the file into a folder named by SECURITYNET_MIRROR",
-        )
-    return download(
-        weights.url, destination, checksum=checksum, algorithm=algorithm, n_bytes=weights.bytes
-    )
-
-
-def _local(path: Path, checksum: str | None, algorithm: str, where: str) -> Path:
-    if not path.is_file():
-        raise ResourceError(
-            f"no checkpoint at {path}", where=where, hint="correct weights.path in the card"
-        )
-    if checksum and not matches(path, checksum, algorithm):
-        raise IntegrityError(
-            f"{path.name} does not have the card's {algorithm} {checksum[:16]}...",
-            where=where,
-            hint="the file was changed or the card is of another file",
-        )
-    return path
 
 
 def _refuse(report: ScanReport, where: str) -> None:

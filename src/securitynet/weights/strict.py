@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
+
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -12,21 +15,29 @@ from securitynet.files.digest import digest
 from securitynet.weights.door import Opened
 
 SHOWN = 3
+Rename = Callable[[nn.Module, dict[str, Tensor]], dict[str, Tensor]]
+"""Returns a checkpoint's tensors under the module's names; what it cannot match stays as it is."""
 
 
-def load_into(module: nn.Module, opened: Opened, *, where: str) -> None:
+def load_into(
+    module: nn.Module, opened: Opened, *, where: str, rename: Rename | None = None
+) -> None:
     """Load a checkpoint into a module, in place.
 
     Args:
         module: The architecture.
         opened: What came through the door.
         where: Named in errors.
+        rename: Asked once if the names do not fit as they are.
 
     Raises:
         IntegrityError: Listing every name, shape, type or value that does not fit.
     """
     tensors = _read(opened)
     problems = check(module.state_dict(), tensors)
+    if problems and rename is not None:
+        tensors = rename(module, tensors)
+        problems = check(module.state_dict(), tensors)
     if problems:
         more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise IntegrityError(
@@ -34,7 +45,18 @@ def load_into(module: nn.Module, opened: Opened, *, where: str) -> None:
             where=where,
             hint="correct the architecture in the card",
         )
-    module.load_state_dict(tensors, strict=False)  # only absent batch counters are left out
+    _assign(module, tensors)
+
+
+def _assign(module: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Load tensors that were checked; only absent batch counters are left out.
+
+    The layout's version comes from the module: without one, some modules would upgrade their own
+    present names, or refuse them.
+    """
+    state = OrderedDict(tensors)
+    state._metadata = module.state_dict()._metadata  # type: ignore[attr-defined]
+    module.load_state_dict(state, strict=False)
 
 
 def _read(opened: Opened) -> dict[str, Tensor]:
