@@ -1,17 +1,27 @@
-"""Writes the generated pages of this folder: ``methods.md`` and ``cli.md``.
+"""Writes the generated files of this folder: ``methods.md``, ``cli.md``, ``tables.md``, schemas.
 
 ``make docs`` runs it; ``tests/test_docs.py`` fails when a committed page is not what it writes.
 """
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import typer
 
+from securitynet.catalogue.completeness import counts, fill_rates, states
+from securitynet.catalogue.datasets import known_datasets
+from securitynet.catalogue.export_sqlite import SETS
+from securitynet.catalogue.export_tables import TABLES, Table
+from securitynet.catalogue.json_schema import card_schema, evaluation_schema
+from securitynet.catalogue.sources import SOURCES
+from securitynet.catalogue.tables import rows as catalogue_rows
 from securitynet.cli.app import app
+from securitynet.cli.completeness import share_in_words
 from securitynet.registry import FAMILIES, Access, Method, Option, methods
 
 DOCS = Path(__file__).resolve().parent
@@ -169,12 +179,141 @@ def cell(text: str) -> str:
     return " ".join(text.replace("|", "\\|").split())
 
 
-PAGES = {"methods.md": methods_page, "cli.md": cli_page}
+def tables_page() -> str:
+    """Return the page of all tables that ``report --export`` writes."""
+    lines = [
+        "# Tables of an export",
+        NOTICE,
+        "`securitynet report --export DIR` writes them: see [sharing](sharing.md). Each is a "
+        "Parquet file; `list` columns are lists there. In `securitynet.db` lists and `json` are "
+        "JSON texts, publications have a table of their own, and so have "
+        + ", ".join(f"`model_{name}`" for name in SETS)
+        + ".",
+    ]
+    lines += [described(item) for item in TABLES]
+    return "\n\n".join(lines) + "\n"
+
+
+def described(item: Table) -> str:
+    """Return the section of one table."""
+    words = {"texts": "list of text", "reals": "list of real"}
+    rows = [
+        (f"`{c.name}`", words.get(c.kind, c.kind), "" if c.is_required else "yes", c.about)
+        for c in item.columns
+    ]
+    columns = table(("column", "type", "null = unknown", "meaning"), rows)
+    key = ", ".join(f"`{name}`" for name in item.key)
+    return "\n\n".join([f"## {item.name}", f"{item.title}. {item.about} Key: {key}.", columns])
+
+
+def schema_text(schema: Mapping[str, Any]) -> str:
+    """Return the text of a JSON Schema file."""
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+
+
+PROVIDERS = {
+    "torchvision": "115 weight entries of its 80 classifiers, less one of VGG-16 that has no "
+    "classifier.",
+    "timm": "Of 1,826 pretrained tags 1,321 have a head of 1,000 classes and 123 one of more than "
+    "11,000; of the other 382, 269 have no head and 113 give embeddings. 50 of the 1,321 are "
+    "torchvision's (44 by the tags `tv_` and `tv2_`, 6 by `swag_`): they are aliases of those "
+    "models, not models.",
+    "pytorchcv": "676 classifiers of its table, less 137 without published weights: 323 for "
+    "ImageNet-1k, 70 for CIFAR-10, 68 for CIFAR-100, 63 for SVHN, 15 for CUB-200.",
+    "medmnist": "12 sets of pictures with 12 weights each, 6 sets of volumes with 18.",
+    "robustbench": "164 entries of its zoo for CIFAR and 42 for ImageNet; 30 records without "
+    "weights are left out.",
+    "robust-models-transfer": "The checkpoints that its README names.",
+    "ivrl": "72 checkpoints for CIFAR-10 and 9 for MNIST in the repository.",
+    "community": "Single checkpoints of their authors, kept by hand; their bytes were verified.",
+}
+"""Provider -> how its number of models comes about."""
+GAPS = """
+- Checksums of the hub can only be read over the network, so most of timm's models have none yet;
+  those that have one are releases whose file names carry the beginning of the sha256. A model
+  without a checksum is not downloaded.
+- timm publishes no accuracy on ImageNet-1k for heads of more than 11,000 classes, nor for models
+  that are newer than its result tables.
+- Authors and countries are filled in only where they were read with certainty; the countries are
+  those of the SecurityNet authors' published table.
+- pytorchcv reports top-5 errors on ImageNet-1k and top-1 errors elsewhere; both count as an
+  accuracy here.
+- `licence looked up` includes the answer that nobody states one: such models carry the flag
+  `licence-unknown`. `presumed` means that only the code has a licence.
+- Pre-training is read off timm's tags; where a tag does not tell, it is unknown.
+""".strip()
+
+
+def catalogue_page() -> str:
+    """Return the page on what the database holds and what it lacks."""
+    found = catalogue_rows()
+    numbers, state = counts(found), states(found, [])
+    of_sets = Counter(row["dataset"] for row in found)
+    facts = ("id", "name", "version", "classes", "train", "val", "test", "licence", "models")
+    sets = (data_row(facts, of_sets[name]) for name, facts in known_datasets().items())
+    places = (
+        (f"`{key}`", f"[{item.title}]({item.url})", item.licence or "")
+        for key, item in SOURCES.items()
+    )
+    lines = [
+        "# What the database holds",
+        NOTICE,
+        f"{state['catalogued']:,} models are catalogued, the bytes of {state['verified']:,} of "
+        f"them were verified, {state['evaluated']:,} are evaluated in the tables that ship with "
+        "the package; `securitynet doctor --catalogue` adds what a store holds.",
+        "## Models by provider",
+        table(
+            ("provider", "models", "how the number comes about"),
+            ((name, f"{n:,}", PROVIDERS.get(name, "")) for name, n in numbers.items()),
+        ),
+        "## Filled facts",
+        "Share of the models whose card has the fact. Unknown is `null`, never 0.",
+        fill_table(fill_rates(found), list(numbers)),
+        GAPS,
+        "## Data sets",
+        table(facts, sets),
+        "## Sources of claims",
+        table(("key", "source", "licence of its data"), places),
+        "## Renewing it",
+        "`make catalogue` writes the tables again; the same sources give the same bytes. timm's "
+        "result tables and some others are files that no package carries: "
+        "`python -m securitynet.catalogue.generate --facts FOLDER`, or `SECURITYNET_FACTS`. A "
+        "table whose source is not there is kept. `--check` shows what would change.",
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def fill_table(rates: Iterable[Mapping[str, Any]], names: list[str]) -> str:
+    """Return the table of filled facts, the total first."""
+    ordered = ["total", *(name for name in names if name != "total")]
+    rows = (
+        (row["fact"], *(share_in_words(row[name]["share"]) for name in ordered)) for row in rates
+    )
+    return table(("fact", *ordered), rows)
+
+
+def data_row(facts: Mapping[str, Any], n_models: int) -> tuple[str, ...]:
+    """Return one data set's row of the page."""
+    sizes = (facts[name] for name in ("n_classes", "n_train", "n_val", "n_test"))
+    numbers = (f"{n:,}" if n else "" for n in sizes)
+    version, licence = facts["version"] or "", facts["licence"] or "unknown"
+    return (f"`{facts['id']}`", facts["title"], version, *numbers, licence, f"{n_models:,}")
+
+
+PAGES = {
+    "catalogue.md": catalogue_page,
+    "methods.md": methods_page,
+    "cli.md": cli_page,
+    "tables.md": tables_page,
+    "schema/card.schema.json": lambda: schema_text(card_schema()),
+    "schema/evaluation.schema.json": lambda: schema_text(evaluation_schema()),
+}
 
 
 def main() -> None:
     """Write all generated pages."""
     for name, render in PAGES.items():
+        (DOCS / name).parent.mkdir(exist_ok=True)
         (DOCS / name).write_text(render(), encoding="utf-8")
 
 

@@ -41,7 +41,17 @@ def generator():
     return module
 
 
-@pytest.mark.parametrize("page", ["methods.md", "cli.md"])
+GENERATED = (
+    "catalogue.md", "methods.md", "cli.md", "tables.md", "schema/card.schema.json",
+    "schema/evaluation.schema.json",
+)  # fmt: skip
+
+
+def test_every_generated_page_is_checked(generator):
+    assert set(GENERATED) == set(generator.PAGES)
+
+
+@pytest.mark.parametrize("page", GENERATED)
 def test_a_generated_page_is_up_to_date(generator, page):
     assert read(DOCS / page) == generator.PAGES[page](), "`make docs` renews it"
 

@@ -25,7 +25,9 @@ def store_folder(folder: str | Path | None = None) -> Path:
 
 
 def models(*filters: str) -> pd.DataFrame:
-    """Return the catalogue as a frame, one row a model.
+    """Return the catalogue as a frame, one row a model, with columns such as ``weights.url``.
+
+    ``claims.METRIC`` is the first value that is claimed of a metric; unknown is missing.
 
     Args:
         filters: ``"FIELD=VALUE"`` conditions, e.g. ``"dataset=cifar10"``.
@@ -35,9 +37,12 @@ def models(*filters: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from securitynet.catalogue.database import all_cards, select
+    from securitynet.catalogue.database import select
+    from securitynet.catalogue.flat import flatten
+    from securitynet.catalogue.tables import rows
 
-    return pd.DataFrame(list(select([card.to_json() for card in all_cards()], filters)))
+    columns, found = flatten(list(select(rows(), filters)))
+    return pd.DataFrame(found, columns=columns)
 
 
 def load(
@@ -147,6 +152,34 @@ def results(*filters: str, store: str | Path | None = None) -> pd.DataFrame:
     rows = [record.to_json() for record in Store(store_folder(store)).records()]
     kept = [Evaluation.from_json(row) for row in select(rows, filters)]
     return to_frame(sort_records(kept))
+
+
+def export(folder: str | Path, *filters: str, store: str | Path | None = None) -> list[Path]:
+    """Write the catalogue and the store's records as Parquet, SQLite and Croissant files.
+
+    Args:
+        folder: A new or empty folder, or one that holds an earlier export.
+        filters: ``"FIELD=VALUE"`` conditions on the records.
+        store: Folder of the store.
+
+    Returns:
+        The files.
+
+    Raises:
+        SecurityNetError: If the folder holds anything else or cannot be written.
+    """
+    from securitynet import __version__
+    from securitynet.catalogue import export as module
+    from securitynet.catalogue.database import select
+    from securitynet.catalogue.datasets import known_datasets
+    from securitynet.catalogue.tables import rows
+    from securitynet.records import Evaluation
+    from securitynet.runs.store import Store
+
+    kept = [record.to_json() for record in Store(store_folder(store)).records()]
+    records = map(Evaluation.from_json, select(kept, filters))
+    facts = known_datasets().values()
+    return module.export(Path(folder), rows(), records, facts, version=__version__)
 
 
 def scan(path: str | Path) -> ScanReport:

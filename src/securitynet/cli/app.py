@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from securitynet.cli import (
+    add,
     data_verbs,
     demo,
     doctor,
@@ -34,6 +35,7 @@ from securitynet.errors import (
 VERBS: dict[str, Callable[..., None]] = {
     "list": listing.list_rows,
     "show": show.show,
+    "add": add.add,
     "get": data_verbs.get,
     "scan": data_verbs.scan,
     "run": run.run,

@@ -121,6 +121,8 @@ def _padded(column: Column, text: str, width: int) -> str:
 
 
 def _cells(text: str) -> int:
+    if text.isascii():
+        return len(text)
     from rich.cells import cell_len
 
     return cell_len(text)

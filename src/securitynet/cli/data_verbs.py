@@ -58,10 +58,14 @@ def get(
 
 
 def _get_one(card: ModelCard) -> tuple[dict[str, Any], SecurityNetError | None]:
+    from securitynet.targets.left_out import why_not
     from securitynet.weights.door import open_checkpoint
 
     row: dict[str, Any] = {"id": card.id, "status": "verified", "error": None}
     try:
+        reason = why_not(card)
+        if reason is not None:
+            raise UsageError(f"cannot be loaded: {reason}", where=card.id)
         opened = open_checkpoint(card.weights, folder=card.folder, where=card.id)
     except SecurityNetError as error:
         return {**row, "status": "refused", "path": None, "sha256": None, "error": str(error)}, (
@@ -81,15 +85,19 @@ def choose_cards(names: list[str], filters: list[str], *, everything: bool) -> l
     Raises:
         UsageError: If a name is unknown or nothing was chosen.
     """
-    from securitynet.catalogue.database import all_cards, find_card, select
+    from securitynet.catalogue.database import find_card, select
+    from securitynet.catalogue.tables import expand, rows
 
     if not (names or filters or everything):
         raise UsageError("no model given", hint="name one, or choose with -w FIELD=VALUE")
-    cards = [find_card(name) for name in dict.fromkeys(names)] if names else list(all_cards())
-    wanted = [row["id"] for row in select([card.to_json() for card in cards], filters)]
+    named = {(card.folder, card.id): card for card in map(find_card, names)}
+    offered = [expand(card.to_json()) for card in named.values()] if names else rows()
+    wanted = dict.fromkeys(row["id"] for row in select(offered, filters))
     if not wanted:
         raise UsageError(f"no model matches {' '.join(filters)}", hint="see `securitynet list`")
-    return [card for card in cards if card.id in wanted]
+    if not names:
+        return [find_card(model) for model in wanted]
+    return [card for card in named.values() if card.id in wanted]
 
 
 def scan(
@@ -129,10 +137,10 @@ def _checkpoint(name: str) -> Path:
     path = Path(name)
     if path.is_file() and path.suffix != ".json":
         return path
-    from securitynet.catalogue.database import all_cards, find_card
+    from securitynet.catalogue.database import find_card, known_ids
     from securitynet.weights.door import locate
 
-    known = [card.id for card in all_cards()]
+    known = known_ids()
     if not path.exists() and name not in known:
         raise unknown_id("file or model", name, known, listing="securitynet list models")
     card = find_card(name)

@@ -33,6 +33,9 @@ def doctor(
     gc: Annotated[
         bool, typer.Option("--gc", help="Delete temporary files and arrays nobody names.")
     ] = False,
+    catalogue: Annotated[
+        bool, typer.Option("--catalogue", help="Say how complete the database of models is.")
+    ] = False,
     json: JsonOption = False,
     store: StoreOption = None,
     quiet: QuietOption = False,
@@ -40,6 +43,11 @@ def doctor(
 ) -> None:
     """Check the environment, the data folders and every record of the store."""
     set_verbosity(quiet, verbose)
+    if catalogue:
+        from securitynet.cli.completeness import print_completeness
+
+        print_completeness(store_folder(store), json=json, quiet=quiet)
+        return
     with progress_bar("checking every record", quiet=quiet):
         facts = _facts(store_folder(store), gc=gc)
     if json:
@@ -58,7 +66,7 @@ def doctor(
 
 
 def _facts(folder: Path, *, gc: bool) -> dict[str, Any]:
-    from securitynet.catalogue.database import all_cards
+    from securitynet.catalogue.tables import rows
     from securitynet.datasets.library import dataset_rows
     from securitynet.files.folders import cache_folder, data_folders, mirror_folders
     from securitynet.runs.store import Store
@@ -75,7 +83,7 @@ def _facts(folder: Path, *, gc: bool) -> dict[str, Any]:
         "mirrors": [str(item) for item in mirror_folders()],
         "datasets": {row["name"]: row["is_available"] for row in dataset_rows()},
         "how_to_get": {r["name"]: r["how_to_get"] for r in dataset_rows() if not r["is_available"]},
-        "models": len(all_cards()),
+        "models": len(rows()),
         "records": sum(1 for _ in kept.keys()),
         "deleted": kept.collect_garbage() if gc and not problems else None,
         "store_problems": problems,

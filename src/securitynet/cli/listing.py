@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from securitynet.cli.columns import Column, fitting, heading, room
+from securitynet.cli.columns import Column, fitting, folded, heading, room
 from securitynet.cli.common import (
     JsonOption,
     QuietOption,
@@ -19,9 +19,10 @@ from securitynet.cli.common import (
     line,
     note,
     print_json,
+    progress_bar,
     set_verbosity,
 )
-from securitynet.errors import unknown_id
+from securitynet.errors import UsageError, unknown_id
 
 if TYPE_CHECKING:
     from securitynet.records import Evaluation
@@ -75,6 +76,7 @@ NEXT = {
     What.datasets: "securitynet doctor",
     What.results: "securitynet show KEY, or securitynet report",
 }
+HUB = "hub"
 HEADLINES = ("auc", "excess_agreement", "p_value", "auroc")
 
 
@@ -85,19 +87,39 @@ def list_rows(
         str | None, typer.Option("--sort", help="Field to sort by; -FIELD sorts downwards.")
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", min=0, help="At most N rows.")] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option("--provider", help="Models of one provider; hub: those listed by --refresh."),
+    ] = None,
+    refresh: Annotated[
+        bool,
+        typer.Option("--refresh", help="Ask the hub for about --limit [1000] models more first."),
+    ] = False,
     json: JsonOption = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV only on stdout.")] = False,
     store: StoreOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
     """List models, methods, data sets or results."""
-    from securitynet.catalogue.database import select
+    from securitynet.catalogue.database import check_field, select
 
     set_verbosity(quiet, verbose)
-    rows = list(select(_rows(what, store), where or []))
-    rows = _sorted(rows, sort)[:limit]
+    if csv and json:
+        raise UsageError("--csv and --json both want stdout", hint="give one of them")
+    if refresh:
+        _refresh(what, provider, limit, quiet=quiet)
+    everything = _rows(what, store, provider)
+    if sort:
+        check_field(everything, sort.removeprefix("-"))
+    rows = _sorted(list(select(everything, where or [])), sort)[:limit]
     if json:
         print_json(rows)
+        return
+    if csv:
+        from securitynet.reports.export import rows_to_csv
+
+        sys.stdout.write(rows_to_csv(rows))
         return
     if not rows:
         note(f"no {what} match" if where else f"no {what} yet")
@@ -105,11 +127,24 @@ def list_rows(
     _print(what, rows)
 
 
-def _rows(what: What, store: Any) -> list[dict[str, Any]]:
-    if what is What.models:
-        from securitynet.catalogue.database import all_cards
+def _refresh(what: What, provider: str | None, limit: int | None, *, quiet: bool) -> None:
+    from securitynet.catalogue.hub import refresh
 
-        return [card.to_json() for card in all_cards()]
+    if what is not What.models or provider != HUB:
+        hint = "securitynet list models --provider hub --refresh"
+        raise UsageError("only the hub is listed live", hint=hint)
+    with progress_bar("listing the hub", quiet=quiet) as progress:
+        done = refresh(limit, progress)
+    if not quiet:
+        rest = "all there are" if done.is_complete else "--refresh again goes on"
+        note(f"the hub listed {done.n_seen:,} models, {done.n_kept:,} are kept; {rest}")
+
+
+def _rows(what: What, store: Any, provider: str | None) -> list[dict[str, Any]]:
+    if provider is not None and what is not What.models:
+        raise UsageError(f"{what} have no provider", hint="securitynet list models --provider NAME")
+    if what is What.models:
+        return _model_rows(provider)
     if what is What.methods:
         return method_rows()
     if what is What.datasets:
@@ -117,6 +152,19 @@ def _rows(what: What, store: Any) -> list[dict[str, Any]]:
 
         return list(dataset_rows())
     return _result_rows(store)
+
+
+def _model_rows(provider: str | None) -> list[dict[str, Any]]:
+    if provider == HUB:
+        from securitynet.catalogue.hub import hub_rows
+
+        return hub_rows()
+    from securitynet.catalogue.tables import rows
+
+    known = {str(row["provider"]) for row in rows()}
+    if provider is not None and provider not in known:
+        raise unknown_id("provider", provider, [*known, HUB], listing="securitynet list models")
+    return [row for row in rows() if provider in (None, row["provider"])]
 
 
 def method_rows() -> list[dict[str, Any]]:
@@ -161,11 +209,9 @@ def _sorted(rows: list[dict[str, Any]], sort: str | None) -> list[dict[str, Any]
     """Sort by a field; unknown values come last in either direction."""
     from securitynet.catalogue.database import lookup
 
-    if not sort or not rows:
+    if not sort:
         return rows
     name = sort.removeprefix("-")
-    if name.split(".")[0] not in rows[0]:
-        raise unknown_id("field", name, sorted(rows[0]), listing="securitynet list --json")
     values = [_flat(lookup(row, name)) for row in rows]
     known = [(_sort_key(value), i) for i, value in enumerate(values) if value is not None]
     known.sort(key=lambda item: item[0], reverse=sort.startswith("-"))
@@ -195,7 +241,7 @@ def _print(what: What, rows: Sequence[dict[str, Any]]) -> None:
         line(text)
     left_out = [column.title for column in columns if column not in shown]
     hidden = f" (no room for {', '.join(left_out)})" if left_out else ""
-    note(f"{len(rows)} {what}{hidden}; more: {NEXT[what]}")
+    note(folded(f"{len(rows):,} {what}{hidden}; more: {NEXT[what]}", 0, room()))
 
 
 def _extras(what: What, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -43,6 +43,14 @@ def report(
     csv: Annotated[Path | None, typer.Option("--csv", help="Write a long table.")] = None,
     latex: Annotated[Path | None, typer.Option("--latex", help="Write LaTeX tables.")] = None,
     plots: Annotated[Path | None, typer.Option("--plots", help="Write figures to DIR.")] = None,
+    export_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--export",
+            metavar="DIR",
+            help="Write the whole catalogue and the results as Parquet, SQLite and Croissant.",
+        ),
+    ] = None,
     json: JsonOption = False,
     store: StoreOption = None,
     quiet: QuietOption = False,
@@ -55,6 +63,10 @@ def report(
     from securitynet.runs.store import Store, sort_records
 
     set_verbosity(quiet, verbose)
+    if export_to:
+        _export(export_to, where or [], store, is_json=json)
+    if export_to and not (html or csv or latex or plots):
+        return
     kept = Store(store_folder(store))
     rows = select([record.to_json() for record in kept.records()], where or [])
     records = sort_records(Evaluation.from_json(row) for row in rows)
@@ -70,6 +82,15 @@ def report(
         print_json([record.to_json() for record in records])
     elif not (html or csv or latex or plots):
         tables.print_tables(records, console(), by=by.value)
+
+
+def _export(folder: Path, where: list[str], store: Path | None, *, is_json: bool) -> None:
+    from securitynet.api import export
+
+    files = export(folder, *where, store=store)
+    if is_json:
+        print_json([str(path) for path in files])
+    note(f"wrote {len(files)} files to {folder}")
 
 
 def _write_pictures(

@@ -58,7 +58,7 @@ def show(
 
 
 def _find(name: str, store: Any) -> tuple[str, dict[str, Any]]:
-    from securitynet.catalogue.database import all_cards, find_card
+    from securitynet.catalogue.database import find_card, known_ids
 
     methods = {row["name"]: row for row in method_rows()}
     if name in methods:
@@ -66,13 +66,22 @@ def _find(name: str, store: Any) -> tuple[str, dict[str, Any]]:
     record = _result(name, store)
     if record is not None:
         return "result", record
+    listed = _of_hub(name)
+    if listed is not None:
+        return "hub", listed
     try:
         return "model", find_card(name).to_json()
     except UsageError:
         if "/" in name or name.endswith(".json"):
             raise
-    known = [*methods, *(card.id for card in all_cards())]
+    known = [*methods, *known_ids()]
     raise unknown_id("model, method or result", name, known, listing="securitynet list")
+
+
+def _of_hub(name: str) -> dict[str, Any] | None:
+    from securitynet.catalogue.hub import find_row
+
+    return find_row(name) if name.startswith("hub/") else None
 
 
 def _result(prefix: str, store: Any) -> dict[str, Any] | None:
@@ -95,12 +104,15 @@ def _model_facts(card: Mapping[str, Any]) -> Facts:
     spec, weights, paper = card["input"], card["weights"], card["publication"] or {}
     yield "model", card["id"]
     yield "data set", f"{card['dataset']}, {card['num_classes']} classes"
+    yield from _more_of_data(card)
     size = None if card["params"] is None else f"{card['params']:,} parameters"
-    yield "architecture", _joined(_architecture(card["architecture"]), card["family"], size)
+    cost = None if card["macs"] is None else f"{card['macs'] / 1e9:.3g} G multiply-accumulates"
+    named = _architecture(card["architecture"])
+    yield "architecture", _joined(named, card["family"], size, cost)
     yield "input", _input(spec)
     yield "weights", weights["url"] or weights["path"] or "unknown"
     yield "file", _joined(weights["format"], _bytes(weights), _checksum(weights))
-    yield "licence", weights["licence"] or "unknown"
+    yield "licence", _licence(weights)
     arxiv = f"arXiv {paper['arxiv']}" if paper.get("arxiv") else None
     venue = " ".join(str(paper[key]) for key in ("venue", "year") if paper.get(key))
     yield "published", _joined(paper.get("title"), venue, arxiv) or "unknown"
@@ -110,8 +122,34 @@ def _model_facts(card: Mapping[str, Any]) -> Facts:
         yield "claimed", _joined(value, size, claim["source"])
     yield "origin", card["origin"]
     yield "status", card["status"]
+    for flag in card["flags"]:
+        yield "flag", flag
+    for alias in card["aliases"]:
+        yield "also known as", alias
     for key, value in (card["training"] or {}).items():
         yield f"training {key}".replace("_", " "), _text(value)
+
+
+def _more_of_data(card: Mapping[str, Any]) -> Facts:
+    from securitynet.catalogue.datasets import sizes_in_words
+
+    sizes = sizes_in_words(card["dataset"])
+    if sizes:
+        yield "", sizes
+    if card["pretraining"]:
+        yield "pre-trained on", ", ".join(card["pretraining"])
+    if card["threat_model"]:
+        yield "hardened against", card["threat_model"]
+
+
+def _licence(weights: Mapping[str, Any]) -> str:
+    """Say the licence of the weights, and how sure that is."""
+    licence, source = weights["licence"], weights["licence_source"]
+    if licence in (None, "unknown"):
+        return "unknown: nobody states one" if source == "unstated" else "unknown"
+    if source == "presumed":
+        return f"{licence}, that of the code; of the weights nobody says so"
+    return str(licence)
 
 
 def _architecture(value: Any) -> str:
@@ -217,4 +255,21 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-FORMS = {"model": _model, "method": _method, "result": _result_form}
+def _hub_form(row: Mapping[str, Any], name: str) -> tuple[Facts, str]:
+    return _hub_facts(row), "download the weights, then draft a card: securitynet add model FILE"
+
+
+def _hub_facts(row: Mapping[str, Any]) -> Facts:
+    yield "model", row["id"]
+    yield "data set", row["dataset"] or ", ".join(row["hub"]["datasets"]) or "unknown"
+    size = None if row["params"] is None else f"{row['params']:,} parameters"
+    yield "architecture", _joined(row["family"], size) or "unknown"
+    yield "input", "unknown: nobody states it"
+    yield "weights", row["weights"]["url"] or "in several files"
+    yield "licence", row["weights"]["licence"]
+    for claim in row["claims"]:
+        value = f"{claim['metric'].replace('_', ' ')} {claim['value']:g}"
+        yield "claimed", _joined(value, claim["source"])
+
+
+FORMS = {"hub": _hub_form, "model": _model, "method": _method, "result": _result_form}

@@ -6,10 +6,11 @@ import csv
 import io
 import json
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from securitynet.records import Evaluation, Measure
+from securitynet.catalogue.flat import flatten
+from securitynet.records import Evaluation, Measure, canonical_json
 from securitynet.reports.sections import Section, sections
 from securitynet.reports.wording import Labeller, cell, labeller, name_of, plain
 
@@ -36,19 +37,20 @@ def to_csv(records: Sequence[Evaluation]) -> str:
     writer.writerow(CSV_COLUMNS)
     for record in records:
         head = [
-            _harmless(record.key), _harmless(record.model), _harmless(record.origin),
-            _harmless(record.method), record.version,
-            json.dumps(dict(record.config), sort_keys=True), _harmless(record.dataset),
-            _exact(record.limit), record.seed, _harmless(record.status),
+            harmless(record.key), harmless(record.model), harmless(record.origin),
+            harmless(record.method), record.version,
+            json.dumps(dict(record.config), sort_keys=True), harmless(record.dataset),
+            _exact(record.limit), record.seed, harmless(record.status),
         ]  # fmt: skip
-        tail = [_harmless(" ".join(record.flags)), _harmless(record.error or "")]
+        tail = [harmless(" ".join(record.flags)), harmless(record.error or "")]
         for kind, name, m in _figures(record) or [("", "", Measure(None))]:
             numbers = map(_exact, (m.value, m.low, m.high, m.n))
-            writer.writerow([*head, kind, _harmless(name), *numbers, *tail])
+            writer.writerow([*head, kind, harmless(name), *numbers, *tail])
     return text.getvalue()
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
+    """Return a text that neither a terminal nor a spreadsheet acts on."""
     return f"'{plain(text)}" if text.startswith(FORMULA_STARTS) else plain(text)
 
 
@@ -59,6 +61,27 @@ def _figures(record: Evaluation) -> list[tuple[str, str, Measure]]:
 
 def _exact(value: float | None) -> str:
     return "" if value is None else repr(value)
+
+
+def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows of any listing, one column a dotted field (``weights.url``).
+
+    Unknown is empty; a list, or a field that each row fills in its own way, is a cell of JSON.
+    """
+    columns, flat = flatten(rows)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([harmless(name) for name in columns])
+    writer.writerows([_csv_cell(row.get(name)) for name in columns] for row in flat)
+    return text.getvalue()
+
+
+def _csv_cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return harmless(value)
+    return repr(value) if isinstance(value, float) else harmless(canonical_json(value))
 
 
 def to_frame(records: Sequence[Evaluation]) -> pd.DataFrame:

@@ -1,0 +1,148 @@
+"""``python -m securitynet.catalogue.generate``: write the shipped tables from their sources.
+
+The same sources give the same bytes. A table whose source is not on this machine is kept as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from securitynet.catalogue.cards import ModelCard, parse_card
+from securitynet.catalogue.generators import GENERATORS, paper
+from securitynet.catalogue.schema import UNKNOWN_LICENCE
+from securitynet.catalogue.tables import ENDINGS, read_rows, stored_text, table_file, table_text
+from securitynet.errors import ResourceError, SecurityNetError, UsageError, unknown_id
+from securitynet.files.atomic import write_atomic
+
+DATA = Path(__file__).resolve().parent / "data"
+FACTS = "SECURITYNET_FACTS"
+SHOWN_CHANGES = 6
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write or check tables; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m securitynet.catalogue.generate")
+    parser.add_argument("providers", nargs="*", metavar="PROVIDER", help=", ".join(GENERATORS))
+    parser.add_argument(
+        "--facts", type=Path, default=_facts_folder(),
+        help=f"folder of data files that no package carries [{FACTS}]",
+    )  # fmt: skip
+    parser.add_argument("--check", action="store_true", help="write nothing; 1 if a table differs")
+    options = parser.parse_args(arguments)
+    try:
+        return _run(options.providers or list(GENERATORS), options.facts, check=options.check)
+    except SecurityNetError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+
+
+def _facts_folder() -> Path | None:
+    named = os.environ.get(FACTS)
+    return Path(named) if named else None
+
+
+def _run(providers: Iterable[str], facts: Path | None, *, check: bool) -> int:
+    n_different = _paper_tables(facts, check=check)
+    texts = {name: stored_text(name) or "" for name in GENERATORS}
+    for provider in providers:
+        if provider not in GENERATORS:
+            raise unknown_id("provider", provider, GENERATORS, listing="--help")
+        try:
+            text = table_text(finished(GENERATORS[provider](facts)))
+        except ResourceError as error:
+            _say(f"{provider}: kept as it is: {error}")
+            continue
+        changes = _changes(texts[provider], text)
+        n_different += bool(changes)
+        _say(f"{provider}: {text.count(chr(10)):,} models, {_in_words(changes)}")
+        texts[provider] = text
+    read_rows((f"{name}.jsonl", text.encode()) for name, text in texts.items())  # ids are unique
+    if check:
+        return 1 if n_different else 0
+    for provider in providers:
+        if texts[provider]:
+            _write(provider, texts[provider])
+    return 0
+
+
+def _paper_tables(facts: Path | None, *, check: bool) -> int:
+    """Write or check the tables of the published Markdown; return how many differ."""
+    try:
+        made = paper.tables(facts)
+    except ResourceError as error:
+        _say(f"paper: kept as it is: {error}")
+        return 0
+    stored = {name: DATA / name for name in made}
+    different = [
+        name
+        for name, text in made.items()
+        if not stored[name].is_file() or stored[name].read_text(encoding="utf-8") != text
+    ]
+    _say(f"paper: {', '.join(different) or 'all tables'} {'differ' if different else 'as before'}")
+    for name in () if check else different:
+        _put(stored[name], made[name].encode())
+    return len(different)
+
+
+def _put(path: Path, content: bytes) -> None:
+    write_atomic(path, lambda file: file.write(content))
+    path.chmod(0o644)
+
+
+def finished(cards: Iterable[ModelCard]) -> list[ModelCard]:
+    """Check generated cards as if a user had written them, and flag unstated licences.
+
+    The published table's figures of these models become claims first: one model is one card.
+
+    Raises:
+        UsageError: If a card is not one, or an id is there twice.
+    """
+    done: dict[str, ModelCard] = {}
+    for card in paper.merged(cards):
+        flags = set(card.flags)
+        if card.weights.licence in (None, UNKNOWN_LICENCE):
+            flags.add("licence-unknown")
+        whole = replace(card, flags=tuple(sorted(flags)), aliases=tuple(sorted(card.aliases)))
+        checked = parse_card(whole.to_json(), where=card.id)
+        if checked.id in done:
+            raise UsageError(f"model {card.id!r} was generated twice")
+        done[card.id] = checked
+    return list(done.values())
+
+
+def _changes(old: str, new: str) -> list[str]:
+    compared = difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=0)
+    return [line for line in compared if line[:3] not in ("---", "+++") and line[0] in "+-"]
+
+
+def _in_words(changes: list[str]) -> str:
+    if not changes:
+        return "as it was"
+    shown = [f"\n  {line[:160]}" for line in changes[:SHOWN_CHANGES]]
+    return f"{len(changes):,} lines differ{''.join(shown)}"
+
+
+def _write(provider: str, text: str) -> None:
+    """Write a table; one that differs in its compression only is left alone."""
+    name, content = table_file(provider, text)
+    others = [DATA / f"{provider}{ending}" for ending in ENDINGS]
+    if stored_text(provider) == text and (DATA / name).is_file():
+        return
+    _put(DATA / name, content)
+    for path in others:
+        if path.name != name:
+            path.unlink(missing_ok=True)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""Image classifiers of the Hugging Face hub, listed live into a table in the cache. No torch.
+
+A row says what the hub's listing states: weights at a pinned revision, licence, parameters, data
+sets and reported results. It is no card yet: nobody states the input there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from securitynet.catalogue.hub_rows import Row, read_model
+from securitynet.errors import ResourceError, UsageError
+from securitynet.files.download import check_url
+from securitynet.files.folders import cache_folder
+
+ENDPOINT = "https://huggingface.co"
+PAGE = 500
+DEFAULT_LIMIT = 1000
+PAUSE_SECONDS = 0.5
+"""Between two pages."""
+TIMEOUT_SECONDS = 30.0
+EXPANDED = (
+    "cardData", "config", "downloads", "evalResults", "gated", "lastModified", "library_name",
+    "pipeline_tag", "safetensors", "sha", "siblings", "tags",
+)  # fmt: skip
+TABLES = """
+CREATE TABLE IF NOT EXISTS models (repo TEXT PRIMARY KEY, crawl INTEGER NOT NULL, row TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS state (
+  id INTEGER PRIMARY KEY CHECK (id = 1), endpoint TEXT NOT NULL, crawl INTEGER NOT NULL, next TEXT);
+"""  # noqa: E501
+KEPT = "what was listed before is kept; `securitynet list models --provider hub` shows it"
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Crawl:
+    """What a refresh did.
+
+    Attributes:
+        n_seen: Models that the hub listed.
+        n_kept: Models of these that are in the table now.
+        is_complete: Whether the hub had no more; else the next refresh goes on from here.
+    """
+
+    n_seen: int
+    n_kept: int
+    is_complete: bool
+
+
+def endpoint() -> str:
+    """Return the hub's address: ``SECURITYNET_HUB`` if set, else the public one."""
+    named = os.environ.get("SECURITYNET_HUB", ENDPOINT).rstrip("/")
+    return named.removesuffix("/datasets")
+
+
+def table_path() -> Path:
+    """Return where the table lies."""
+    return cache_folder() / "hub" / "models.sqlite"
+
+
+def hub_rows() -> list[Row]:
+    """Return the rows of the table, in order of their ids; none if it was never filled."""
+    if not table_path().is_file():
+        return []
+    with _opened() as table:
+        texts = [text for (text,) in table.execute("SELECT row FROM models ORDER BY repo")]
+    return sorted((json.loads(text) for text in texts), key=lambda row: str(row["id"]))
+
+
+def find_row(reference: str) -> Row | None:
+    """Return the row of ``hub/owner/name`` or ``hub/owner/name@revision``, if it is there."""
+    return next(
+        (row for row in hub_rows() if reference in (row["id"], row["id"].partition("@")[0])), None
+    )
+
+
+def refresh(limit: int | None = None, progress: Progress | None = None) -> Crawl:
+    """List the hub's open image classifiers into the table, page by page.
+
+    Every page is kept at once together with the place where the next begins, so a crawl that was
+    interrupted or bounded goes on there; one that reached the end starts anew, and drops what the
+    hub no longer lists.
+
+    Args:
+        limit: About so many models are asked for; ``None`` = 1,000.
+        progress: Told the share done and a few words.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UsageError: If the address is not https.
+        ResourceError: If the hub cannot be reached or answers nonsense; the table is kept.
+    """
+    check_url(endpoint())
+    wanted = DEFAULT_LIMIT if limit is None else limit
+    if wanted < 1:
+        raise UsageError("--refresh needs a --limit of at least 1")
+    with _opened() as table:
+        return _crawl(table, wanted, progress or _silent)
+
+
+def _silent(share: float, what: str) -> None:
+    """Tell nobody."""
+
+
+def _crawl(table: sqlite3.Connection, wanted: int, progress: Progress) -> Crawl:
+    number, url = _start(table)
+    seen = kept = 0
+    while True:
+        items, following = _page(url, min(PAGE, wanted))
+        rows = [row for row in map(_read, items) if row is not None]
+        seen, kept = seen + len(items), kept + len(rows)
+        _keep(table, number, rows, following)
+        if following is None or seen >= wanted:
+            return Crawl(seen, kept, following is None)
+        progress(min(1.0, seen / wanted), f"{seen:,} models listed")
+        time.sleep(PAUSE_SECONDS)
+        url = following
+
+
+def _read(item: Any) -> Row | None:
+    return read_model(item, endpoint())
+
+
+def _start(table: sqlite3.Connection) -> tuple[int, str | None]:
+    """Return the crawl's number and where its next page is; ``None`` = the first."""
+    state = table.execute("SELECT endpoint, crawl, next FROM state").fetchone()
+    if state is None:
+        return 1, None
+    is_unfinished = state[0] == endpoint() and state[2] is not None
+    return (state[1], state[2]) if is_unfinished else (state[1] + 1, None)
+
+
+def _keep(table: sqlite3.Connection, number: int, rows: list[Row], following: str | None) -> None:
+    """Keep one page and the place of the next in one transaction."""
+    with table:
+        table.executemany(
+            "INSERT OR REPLACE INTO models VALUES (?, ?, ?)",
+            [(_repo(row), number, json.dumps(row, ensure_ascii=False)) for row in rows],
+        )
+        if following is None:
+            table.execute("DELETE FROM models WHERE crawl < ?", (number,))
+        table.execute(
+            "INSERT OR REPLACE INTO state VALUES (1, ?, ?, ?)", (endpoint(), number, following)
+        )
+
+
+def _repo(row: Row) -> str:
+    return str(row["id"]).partition("@")[0]
+
+
+@contextlib.contextmanager
+def _opened() -> Iterator[sqlite3.Connection]:
+    path = table_path()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.closing(sqlite3.connect(path, timeout=10)) as table:
+            table.executescript(TABLES)
+            yield table
+    except (OSError, sqlite3.Error) as error:
+        raise ResourceError(
+            f"cannot use the table of the hub: {getattr(error, 'strerror', None) or error}",
+            where=path,
+            hint="delete it and list again with --refresh, or set SECURITYNET_CACHE",
+        ) from error
+
+
+def _page(url: str | None, size: int) -> tuple[list[Any], str | None]:
+    """Fetch one page of the hub's listing, without the user's token."""
+    from huggingface_hub import errors, utils
+
+    client: Any = utils
+    client.logging.set_verbosity_error()  # it tells of every retry
+    unreachable: Any = next(k for k in errors.HfHubHTTPError.__mro__ if k.__name__ == "HTTPError")
+    try:
+        answer = client.http_backoff(
+            "GET",
+            url or f"{endpoint()}/api/models",
+            params=None if url else _query(size),
+            headers=client.build_hf_headers(token=False, library_name="securitynet"),
+            timeout=TIMEOUT_SECONDS,
+            max_retries=2,
+            base_wait_time=0.5,
+        )
+        items = answer.json() if answer.status_code == 200 else None
+    except (unreachable, OSError, ValueError, AttributeError) as error:  # the last: odd bodies
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ResourceError(f"cannot list the hub: {reason}", where=endpoint(), hint=KEPT) from None
+    if not isinstance(items, list):
+        reason = f"HTTP {answer.status_code}, not a list of models"
+        raise ResourceError(f"cannot list the hub: {reason}", where=endpoint(), hint=KEPT)
+    return items, _following(answer.links.get("next", {}).get("url"))
+
+
+def _query(size: int) -> dict[str, Any]:
+    """Ask for what is most downloaded first; gated models and other formats stay out."""
+    return {
+        "pipeline_tag": "image-classification", "gated": False, "filter": ["safetensors"],
+        "sort": "downloads", "limit": size, "expand": list(EXPANDED),
+    }  # fmt: skip
+
+
+def _following(url: str | None) -> str | None:
+    """Return the address of the next page; one elsewhere is not followed."""
+    if url is None:
+        return None
+    if not re.match(re.escape(endpoint()) + r"/api/models\?", url):
+        raise ResourceError("the next page is on another server", where=url[:200], hint=KEPT)
+    return url

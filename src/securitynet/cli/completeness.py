@@ -1,0 +1,75 @@
+"""``securitynet doctor --catalogue``: how complete the database of models is."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from securitynet.cli.columns import Column, fitting, heading, room
+from securitynet.cli.common import line, note, print_facts, print_json
+
+
+def print_completeness(store: Path, *, json: bool, quiet: bool) -> None:
+    """Print how many models are catalogued, verified and evaluated, and the filled facts.
+
+    Args:
+        store: Folder of the results that count as evaluations.
+        json: Print JSON only.
+        quiet: Leave out what is said besides.
+    """
+    found = completeness(store)
+    if json:
+        print_json(found)
+        return
+    states = found["models"]
+    print_facts((
+        ("catalogued", f"{states['catalogued']:,} models"),
+        ("bytes verified", f"{states['verified']:,} models"),
+        ("evaluated", f"{states['evaluated']:,} models, in this store and by the catalogue"),
+    ))  # fmt: skip
+    sys.stdout.write("\n")
+    _print_table(found)
+    if not quiet:
+        note("\nrows that have the fact; every share: add --json")
+
+
+def completeness(store: Path) -> dict[str, Any]:
+    """Return counts and fill rates of the catalogue, with what a store adds to them."""
+    from securitynet.catalogue.completeness import counts, fill_rates, states
+    from securitynet.catalogue.tables import rows
+    from securitynet.runs.store import Store
+
+    tried = [(record.model, record.status == "ok") for record in Store(store).records()]
+    return {
+        "models": states(rows(), tried),
+        "providers": counts(rows()),
+        "facts": fill_rates(rows()),
+    }
+
+
+def _print_table(found: dict[str, Any]) -> None:
+    names = ["total", *(name for name in found["providers"] if name != "total")]
+    columns = [Column("fact", "fact")]
+    columns += [
+        Column(name, f"{name} ({found['providers'][name]:,})", is_right=True, rank=rank)
+        for rank, name in enumerate(names)
+    ]
+    cells = [
+        [row["fact"], *(share_in_words(row[name]["share"]) for name in names)]
+        for row in found["facts"]
+    ]
+    shown, lines = fitting(columns, cells, room())
+    sys.stdout.write(heading(lines[0]) + "\n")
+    for text in lines[1:]:
+        line(text)
+    left_out = [column.title for column in columns if column not in shown]
+    if left_out:
+        note(f"no room for {', '.join(left_out)}")
+
+
+def share_in_words(share: float) -> str:
+    """Return a share in percent that is 100% only if nothing is missing, and 0% only if all is."""
+    if share in (0, 1):
+        return f"{share:.0%}"
+    return f"{min(max(100 * share, 0.1), 99.9):.1f}%"
