@@ -14,7 +14,7 @@ MOST_TICKS = 6
 NICE_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 Points = tuple[tuple[float, float], ...]
-Marker = Literal["", "circle", "square", "triangle"]
+Marker = Literal["", "circle", "square", "triangle", "dot"]
 INK = -1
 """Colour of a line that is no series of its own: the page's ink."""
 

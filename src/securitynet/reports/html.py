@@ -9,9 +9,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from securitynet import __version__
+from securitynet.catalogue.tables import rows
 from securitynet.records import Evaluation
 from securitynet.registry import methods
 from securitynet.reports.plots import Picture, ReadArray, pictures
+from securitynet.reports.published import published_pictures
 from securitynet.reports.sections import (
     Section,
     about_model,
@@ -73,6 +75,7 @@ def render_html(
         title=shown(title),
         introduction=sentence(introduction),
         models=models,
+        published=[_picture(p) for p in published_pictures(records, rows())],
         threats={threat: FAMILIES[threat] for threat in asked},
         flags={shown(flag): flag_text(flag) for flag in flags},
         environments=[_shown(environment)] if environment else _environments(records),

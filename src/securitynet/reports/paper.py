@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEXT, PALE, GRID = "#24303b", "#8a97a3", "#dfe4e8"
-MARKERS = {"": "", "circle": "o", "square": "s", "triangle": "^"}
+MARKERS = {"": "", "circle": "o", "square": "s", "triangle": "^", "dot": "."}
 DOTS_AN_INCH = 200
 PLOT_WIDTH, LETTER = 4.0, 0.085
 """Inches: what is left of the width beside the labels, and a usual letter of a label."""
@@ -61,7 +61,7 @@ def _draw(axis: Any, line: Line) -> None:
     axis.plot(
         xs, ys, color=TEXT if line.colour == INK else PALETTE[line.colour], linewidth=1.3,
         linestyle=dashes if line.is_joined else "", marker=MARKERS[line.marker], markersize=4.5,
-        label=_literal(line.name) or None,
+        label=_literal(line.name) or None, alpha=0.35 if line.marker == "dot" else 1,
     )  # fmt: skip
 
 

@@ -172,6 +172,11 @@ def _swatch(mark: Line | Area, x: float, y: float) -> str:
 def _marker(marker: Marker, x: float, y: float, colour: int) -> str:
     if marker == "circle":
         return f'<circle class="f{colour}" cx="{_number(x)}" cy="{_number(y)}" r="3.5"/>'
+    if marker == "dot":  # one of very many
+        return (
+            f'<circle class="f{colour}" cx="{_number(x)}" cy="{_number(y)}" r="2" '
+            'fill-opacity=".35"/>'
+        )
     corners = {
         "square": [(-3.2, -3.2), (3.2, -3.2), (3.2, 3.2), (-3.2, 3.2)],
         "triangle": [(-3.8, 3.2), (3.8, 3.2), (0.0, -4.2)],
