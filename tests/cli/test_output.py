@@ -259,3 +259,22 @@ def test_progress_on_a_terminal_is_a_bar_on_stderr(terminal, slow, material, net
     code, shown, again = terminal(*words, is_piped=True)
     assert (code, again) == (0, out)
     assert "eta" not in shown, "what is done at once needs no bar"
+
+
+def test_claims_of_one_model_at_two_sizes_are_told_apart(cli):
+    shown = " ".join(cli("show", "timm/resnet18.a1_in1k").out.split())  # however it is folded
+    assert "test accuracy 0.71504, n = 50,000, timm" in shown  # at the card's own size
+    assert "test accuracy 0.73164, at 288 pixels, n = 50,000, timm" in shown
+
+
+def test_a_model_of_volumes_is_refused_before_anything_is_fetched(cli):
+    done = cli("run", "mia.loss", "medmnist/organmnist3d/resnet18_3D_1")
+    assert done.code == 2
+    assert "classifies volumes, and only pictures can be evaluated" in done.err
+
+
+def test_a_data_set_of_other_classes_says_what_the_model_was_trained_on(cli):
+    done = cli("run", "mia.loss", "timm/resnet18.a1_in1k", "--data", "digits")
+    assert done.code == 2
+    assert "tells 1000 classes apart, digits has 10" in done.err
+    assert "trained on imagenet1k" in done.err

@@ -118,8 +118,9 @@ def _model_facts(card: Mapping[str, Any]) -> Facts:
     yield "published", _joined(paper.get("title"), venue, arxiv) or "unknown"
     for claim in card["claims"]:
         size = None if claim["n"] is None else f"n = {claim['n']:,}"
+        side = None if claim["img_size"] is None else f"at {claim['img_size']} pixels"
         value = f"{claim['metric'].replace('_', ' ')} {claim['value']:g}"
-        yield "claimed", _joined(value, size, claim["source"])
+        yield "claimed", _joined(value, side, size, claim["source"])
     yield "origin", card["origin"]
     yield "status", card["status"]
     for flag in card["flags"]:

@@ -130,6 +130,7 @@ def make_group(
         SecurityNetError: If the data or the weights cannot be had; nothing was written.
     """
     dataset = settings.data or card.dataset
+    _check_pictures(card)
     audit, n_classes = audit_of(dataset)
     _check_classes(card, dataset, n_classes)
     sha256 = open_checkpoint(card.weights, folder=card.folder, where=card.id).sha256
@@ -152,6 +153,14 @@ def make_group(
         for seed in (settings.seeds if method.is_seeded else settings.seeds[:1])
     )
     return Group(card, dataset, jobs, settings)
+
+
+def _check_pictures(card: ModelCard) -> None:
+    if card.input.depth is not None:
+        raise UsageError(
+            f"{card.id} classifies volumes, and only pictures can be evaluated",
+            hint="choose another model, or use it from Python: sn.load answers volumes",
+        )
 
 
 def _check_classes(card: ModelCard, dataset: str, n_classes: int) -> None:
