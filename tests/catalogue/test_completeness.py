@@ -68,10 +68,31 @@ def test_the_command_line_says_it(words, tmp_path, capsys, monkeypatch):
         found = json.loads(said)
         assert found["models"] == states(rows(), [])
         assert found["providers"]["total"] == len(rows())
+        assert 500 < found["evaluable"] < len(rows())
         assert {row["fact"] for row in found["facts"]} == set(FACTS)
     else:
         assert f"{len(rows()):,} models" in said and "accuracy claimed" in said
+        assert "can be evaluated on data that anybody may fetch" in said
         assert "bytes verified" in said and "evaluated" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "is_evaluable"),
+    [
+        ({}, True),
+        ({"dataset": "imagenet1k"}, False),  # behind a gate
+        ({"dataset": "nobody-knows"}, False),
+        ({"flags": ["multi-label"]}, False),
+        ({"architecture": "robustbench/some_ensemble"}, False),
+    ],
+)
+def test_what_can_be_evaluated_has_open_data_and_a_network(change, is_evaluable, monkeypatch):
+    from securitynet.catalogue import tables
+    from securitynet.cli.completeness import n_evaluable
+
+    row = expand({**CARD, "dataset": "cifar10", **change})
+    monkeypatch.setattr(tables, "rows", lambda: (row,))
+    assert n_evaluable() == int(is_evaluable)
 
 
 def test_a_share_is_whole_only_if_nothing_is_missing():

@@ -25,6 +25,7 @@ def print_completeness(store: Path, *, json: bool, quiet: bool) -> None:
     states = found["models"]
     print_facts((
         ("catalogued", f"{states['catalogued']:,} models"),
+        ("of these", f"{found['evaluable']:,} can be evaluated on data that anybody may fetch"),
         ("bytes verified", f"{states['verified']:,} models"),
         ("evaluated", f"{states['evaluated']:,} models, in this store and by the catalogue"),
     ))  # fmt: skip
@@ -43,9 +44,28 @@ def completeness(store: Path) -> dict[str, Any]:
     tried = [(record.model, record.status == "ok") for record in Store(store).records()]
     return {
         "models": states(rows(), tried),
+        "evaluable": n_evaluable(),
         "providers": counts(rows()),
         "facts": fill_rates(rows()),
     }
+
+
+def n_evaluable() -> int:
+    """Return how many models answer pictures of one label each, of data without a gate."""
+    from securitynet.catalogue.cards import parse_card
+    from securitynet.catalogue.datasets import known_datasets
+    from securitynet.catalogue.tables import rows
+    from securitynet.targets.left_out import why_not
+
+    is_open = {name: not data["gated"] for name, data in known_datasets().items()}
+    fitting = [
+        {key: value for key, value in row.items() if key != "source"}
+        for row in rows()
+        if is_open.get(row["dataset"])
+        and row["input"]["depth"] is None
+        and "multi-label" not in row["flags"]
+    ]
+    return sum(why_not(parse_card(row, where=row["id"])) is None for row in fitting)
 
 
 def _print_table(found: dict[str, Any]) -> None:
