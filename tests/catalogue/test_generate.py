@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from securitynet.catalogue import generate, tables
+from securitynet.catalogue import generate, generators, tables
 from securitynet.catalogue.cards import parse_card
 from securitynet.catalogue.generate import finished, main
 from securitynet.errors import ResourceError, UsageError
@@ -106,7 +106,7 @@ def test_a_model_is_generated_once_and_checked():
 
 
 @pytest.mark.public
-@pytest.mark.parametrize("provider", ["community", "torchvision", "pytorchcv", "timm"])
+@pytest.mark.parametrize("provider", sorted(generators.GENERATORS))
 def test_the_shipped_tables_are_what_their_sources_give(provider, capsys):
     if provider == "timm" and not (Path(FACTS) / "timm").is_dir():
         pytest.skip("the result tables of timm's repository are not here (SECURITYNET_FACTS)")
