@@ -1,10 +1,15 @@
 """What all tests share: one thread each, their own cache and store, the public data if present."""
 
 import os
+import signal
 from pathlib import Path
 
 # Before anything imports torch or numpy: two workers with two threads each only wait.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell starts what runs in the background deaf to ctrl-C; the tests of it need to hear it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 
