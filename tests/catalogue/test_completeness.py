@@ -69,6 +69,8 @@ def test_the_command_line_says_it(words, tmp_path, capsys, monkeypatch):
         assert found["models"] == states(rows(), [])
         assert found["providers"]["total"] == len(rows())
         assert 500 < found["evaluable"] < len(rows())
+        n_imagenet = sum(row["dataset"] == "imagenet1k" for row in rows())
+        assert 0 < found["evaluable_by_proxy"] <= n_imagenet
         assert {row["fact"] for row in found["facts"]} == set(FACTS)
     else:
         assert f"{len(rows()):,} models" in said and "accuracy claimed" in said

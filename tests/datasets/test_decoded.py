@@ -221,9 +221,9 @@ def test_losing_the_race_takes_the_winners_result(tmp_path, write_folder, monkey
     root, cache = write_folder(tmp_path / "s"), tmp_path / "c"
     original = cache_module._decode
 
-    def slow(source, labels, classes, notes, folder, progress, root_):
-        original(source, labels, classes, notes, folder, progress, root_)  # the other process
-        original(source, labels, classes, notes, folder, progress, root_)
+    def slow(*arguments):
+        original(*arguments)  # the other process
+        original(*arguments)
 
     monkeypatch.setattr(cache_module, "_decode", slow)
     assert len(load(root, cache).train) == 6

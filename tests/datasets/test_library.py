@@ -90,6 +90,8 @@ def test_names_are_found_in_data_folders(own_cache, monkeypatch, tmp_path, small
         "svhn": False,
         "cifar10": True,
         "digits": True,
+        "imagenet1k": False,
+        "imagenette": False,
         "mnist": False,
     }
 
@@ -184,13 +186,14 @@ def test_download_from_a_hub(own_cache, tmp_path, monkeypatch, small_set):
 
 def test_rows_are_json():
     rows = json.loads(json.dumps(dataset_rows()))
-    assert [row["name"] for row in rows] == ["cifar10", "cifar100", "digits", "mnist", "svhn"]
+    names = ["cifar10", "cifar100", "digits", "imagenet1k", "imagenette", "mnist", "svhn"]
+    assert [row["name"] for row in rows] == names
     for row in rows:
         assert row["num_classes"] == len(row["classes"])
-        assert row["num_classes"] == (100 if row["name"] == "cifar100" else 10)
+        assert row["num_classes"] == {"cifar100": 100, "imagenet1k": 1000}.get(row["name"], 10)
         assert row["url"].startswith("https://")
         assert row["how_to_get"]
-        assert row["is_gated"] is False
+        assert row["is_gated"] is (row["name"] == "imagenet1k")
         assert row["n_train"] > 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -202,16 +202,17 @@ class ModelCard:
         """Return the first claim of a metric, or ``None``."""
         return next((claim for claim in self.claims if claim.metric == metric), None)
 
-    def model_fingerprint(self, weights_sha256: str) -> str:
+    def model_fingerprint(self, weights_sha256: str, labels: Sequence[int] = ()) -> str:
         """Return the identity of what is evaluated: weights, architecture and input spec.
 
         An architecture file of the user's own counts with its content: who changes the code
-        evaluates another model.
+        evaluates another model. So does who asks for the classes ``labels`` only; () = all.
         """
         card = self.to_json()
         code = self._own_code()
         parts = [weights_sha256, card["architecture"], _shape(card["input"])]
-        return fingerprint(parts if code is None else [*parts, code])
+        parts += [] if code is None else [code]
+        return fingerprint([*parts, {"labels": list(labels)}] if labels else parts)
 
     def _own_code(self) -> str | None:
         """Return the sha256 of the file that ``file.py:function`` names, if it is there."""

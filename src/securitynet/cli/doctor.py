@@ -83,6 +83,7 @@ def _facts(folder: Path, *, gc: bool) -> dict[str, Any]:
         "mirrors": [str(item) for item in mirror_folders()],
         "datasets": {row["name"]: row["is_available"] for row in dataset_rows()},
         "how_to_get": {r["name"]: r["how_to_get"] for r in dataset_rows() if not r["is_available"]},
+        "by_hand": [row["name"] for row in dataset_rows() if row["by_hand"]],
         "models": len(rows()),
         "records": sum(1 for _ in kept.keys()),
         "deleted": kept.collect_garbage() if gc and not problems else None,
@@ -135,15 +136,17 @@ def _said(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "weights folders", f"{mirrors} (SECURITYNET_MIRROR)"
     yield "catalogue", f"{facts['models']:,} models"
     for name, is_here in facts["datasets"].items():
-        yield f"data set {name}", "here" if is_here else _missing(facts["how_to_get"][name])
+        yield f"data set {name}", "here" if is_here else _missing(name, facts)
     if facts["deleted"] is not None:
         yield "deleted", f"{facts['deleted']:,} files that nothing refers to"
     for problem in (*facts["store_problems"], *facts["environment_problems"]):
         yield "PROBLEM", problem
 
 
-def _missing(how_to_get: str) -> str:
-    return f"not here: downloaded when needed; without a network, {how_to_get}"
+def _missing(name: str, facts: dict[str, Any]) -> str:
+    is_by_hand = name in facts["by_hand"]
+    means = "not downloaded:" if is_by_hand else "downloaded when needed; without a network,"
+    return f"not here: {means} {facts['how_to_get'][name]}"
 
 
 def _place(folder: dict[str, Any]) -> str:

@@ -45,11 +45,13 @@ class Shape:
         size: Height and width in pixels.
         is_gray: Whether to keep one channel.
         is_strict: Whether an image of another kind stops the decoding instead of being adapted.
+        is_bilinear: Whether images are resized bilinearly instead of bicubically.
     """
 
     size: Size
     is_gray: bool
     is_strict: bool
+    is_bilinear: bool = False
 
 
 @dataclass
@@ -213,7 +215,8 @@ def _decode(encoded: Encoded, shape: Shape) -> tuple[Header, Pixels] | str:
             seen = header(image)
             if shape.is_strict and (seen.size, seen.is_gray) != (shape.size, shape.is_gray):
                 raise UnequalImagesError(f"{seen.size} after {shape.size}")
-            return seen, pixels_of(image, shape.size, is_gray=shape.is_gray)
+            options = {"is_gray": shape.is_gray, "is_bilinear": shape.is_bilinear}
+            return seen, pixels_of(image, shape.size, **options)
     except UnreadableImageError as error:
         return str(error)
 

@@ -40,12 +40,17 @@ LOSSY = ("JPEG", "WEBP")
 
 
 def load_decoded(
-    root: Path, name: str, cache: Path, progress: Progress, *, expected: tuple[str, ...] = ()
+    root: Path | Splits,
+    name: str,
+    cache: Path,
+    progress: Progress,
+    *,
+    expected: tuple[str, ...] = (),
 ) -> Dataset:
     """Return a data set that was decoded before, or decode it now.
 
     Args:
-        root: Folder of parquet splits or image folders.
+        root: Folder of parquet splits or image folders, or the splits themselves.
         name: What to call the data set.
         cache: Folder of decoded sets.
         progress: Told the share done and a few words.
@@ -56,20 +61,22 @@ def load_decoded(
         IntegrityError: If files are damaged or more than 1% of the images cannot be read.
         ResourceError: If the disk cannot be written.
     """
-    splits = find_splits(root)
+    splits = root if isinstance(root, Splits) else find_splits(root)
     folder = cache / _key(splits, expected)
     dataset = _reopened(folder, name)
     if dataset is not None:
         return dataset
     source = open_source(splits)
-    labels, classes = number_labels(source.train, source.test, source.classes, expected, root)
-    check_classes(labels, len(source.train), classes, root)
+    labels, classes = number_labels(
+        source.train, source.test, source.classes, expected, splits.root
+    )
+    check_classes(labels, len(source.train), classes, splits.root)
     try:
         with _alone(folder):
             dataset = _reopened(folder, name)  # another process may have decoded meanwhile
             if dataset is not None:
                 return dataset
-            _decode(source, labels, classes, splits.notes, folder, progress, root)
+            _decode(source, labels, classes, splits, folder, progress)
     except OSError as error:
         raise ResourceError(
             f"cannot keep the decoded images: {error.strerror or error}",
@@ -89,7 +96,8 @@ def _key(splits: Splits, expected: tuple[str, ...]) -> str:
             where=error.filename or splits.root,
             hint="give read permission",
         ) from error
-    return hashlib.sha256(json.dumps([DECODER, files, expected]).encode()).hexdigest()
+    side = [] if splits.side is None else [splits.side]
+    return hashlib.sha256(json.dumps([DECODER, files, expected, *side]).encode()).hexdigest()
 
 
 @contextmanager
@@ -118,26 +126,25 @@ def _decode(
     source: Source,
     labels: Labels,
     classes: tuple[str, ...],
-    notes: tuple[str, ...],
+    splits: Splits,
     folder: Path,
     progress: Progress,
-    root: Path,
 ) -> None:
     """Decode into a temporary folder and give it its name in one step."""
     scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_scratch_prefix(folder)))
     try:
-        tally, shape = _write_pixels(source, scratch / "pixels.raw", progress)
+        tally, shape = _write_pixels(source, scratch / "pixels.raw", progress, splits.side)
         kept = np.asarray(tally.is_kept)
         n_train = int(kept[: len(source.train)].sum())
         labels = labels[kept]
-        check_classes(labels, n_train, classes, root)
+        check_classes(labels, n_train, classes, splits.root)
         size = (len(labels), *shape.size, 1 if shape.is_gray else 3)
         np.save(scratch / "labels.npy", labels, allow_pickle=False)
         meta = {
             "shape": size,
             "classes": classes,
             "n_train": n_train,
-            "notes": [*notes, *_notes(tally)],
+            "notes": [*splits.notes, *_notes(tally, splits.side)],
             "fingerprint": pixel_fingerprint(scratch / "pixels.raw", size, labels, n_train),
         }
         (scratch / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
@@ -157,9 +164,11 @@ def publish(scratch: Path, folder: Path) -> None:
             raise
 
 
-def _write_pixels(source: Source, path: Path, progress: Progress) -> tuple[Tally, Shape]:
-    """Decode in one pass where all images are alike, else look at all headers first."""
-    shape = equal_shape(source)
+def _write_pixels(
+    source: Source, path: Path, progress: Progress, side: int | None
+) -> tuple[Tally, Shape]:
+    """Decode in one pass where the size is known or common, else look at all headers first."""
+    shape = equal_shape(source) if side is None else Shape((side, side), False, False, True)
     if shape is not None:
         try:
             with path.open("wb") as file:
@@ -175,9 +184,12 @@ def _decode_to(source: Source, file: IO[bytes], progress: Progress, shape: Shape
     return decode_images(source, lambda pixels: file.write(pixels.tobytes()), progress, shape)
 
 
-def _notes(tally: Tally) -> list[str]:
+def _notes(tally: Tally, side: int | None) -> list[str]:
     notes = [f"skipped-images:{tally.n_unreadable}"] if tally.n_unreadable else []
-    notes += ["resized-images"] if len(tally.sizes) > 1 else []
+    if side is not None:
+        notes += [f"resized-{side}"] if set(tally.sizes) != {(side, side)} else []
+    else:
+        notes += ["resized-images"] if len(tally.sizes) > 1 else []
     n_lossy = sum(tally.formats[form] for form in LOSSY)
     return notes + (["jpeg-compressed"] if 2 * n_lossy > tally.formats.total() else [])
 

@@ -62,6 +62,23 @@ class Images:
         return replace(self, indices=self.indices[positions])
 
 
+@dataclass(frozen=True)
+class Part:
+    """What a data set is a part of: all images of some classes of a larger one.
+
+    Attributes:
+        whole: Name of the larger data set; the part is split as models of that one were trained.
+        num_classes: Its number of classes.
+        labels: The label there of every class here, in order.
+        flag: What every figure of a model of the larger one carries.
+    """
+
+    whole: str
+    num_classes: int
+    labels: tuple[int, ...]
+    flag: str
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """One data set with its two splits, both views of the same source array.
@@ -73,6 +90,7 @@ class Dataset:
         classes: Class names, in order of their labels.
         notes: What to know of this copy, e.g. ``jpeg-compressed``.
         is_mirrored: Whether an image keeps its class when left and right are swapped.
+        part: What it is a part of, ``None`` for a data set of its own.
     """
 
     name: str
@@ -81,6 +99,7 @@ class Dataset:
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
     is_mirrored: bool = False
+    part: Part | None = None
 
     @property
     def num_classes(self) -> int:
@@ -127,6 +146,7 @@ class Audit:
         test: The non-members of ``data.audit``: test images for gate and pre-flight.
         fingerprint: Identity of all views together.
         notes: Notes of the data set.
+        part: What the data set is a part of.
     """
 
     data: AuditData
@@ -134,6 +154,7 @@ class Audit:
     test: Images
     fingerprint: str
     notes: tuple[str, ...]
+    part: Part | None = None
 
 
 def make_audit(dataset: Dataset, *, limit: int | None = None, n_clean: int = 1000) -> Audit:
@@ -174,7 +195,7 @@ def make_audit(dataset: Dataset, *, limit: int | None = None, n_clean: int = 100
     )
     parts = [view.fingerprint for view in (audit, queries, evaluation, test)]
     digest = hashlib.sha256("".join(parts).encode()).hexdigest()
-    return Audit(data, is_member, test, digest, dataset.notes)
+    return Audit(data, is_member, test, digest, dataset.notes, dataset.part)
 
 
 def _balanced(

@@ -17,7 +17,16 @@ import numpy as np
 from securitynet.datasets.arrays import find_arrays, load_arrays
 from securitynet.datasets.class_names import CIFAR10_CLASSES, CIFAR100_CLASSES, TEN_DIGITS
 from securitynet.datasets.decoded import as_dataset, load_decoded
-from securitynet.datasets.images import Dataset, Labels, Pixels
+from securitynet.datasets.imagenet import (
+    FOLDERS,
+    IMAGENETTE,
+    IMAGENETTE_CLASSES,
+    IMAGENETTE_PART,
+    SIDE,
+    imagenet_splits,
+    imagenette_splits,
+)
+from securitynet.datasets.images import Dataset, Labels, Part, Pixels
 from securitynet.errors import ResourceError, SecurityNetError, UsageError, unknown_id
 from securitynet.files.atomic import write_atomic
 from securitynet.files.folders import cache_folder, data_folders
@@ -48,6 +57,8 @@ class DatasetInfo:
         is_lossless: Whether the published images are lossless.
         is_gated: Whether its owner asks for consent before a download.
         is_mirrored: Whether an image keeps its class when left and right are swapped.
+        by_hand: What to do to have it, for a data set that is never downloaded.
+        part: What it is a part of.
     """
 
     name: str
@@ -64,17 +75,27 @@ class DatasetInfo:
     is_lossless: bool = True
     is_gated: bool = False
     is_mirrored: bool = False
+    by_hand: str = ""
+    part: Part | None = None
+
+    @property
+    def is_packaged(self) -> bool:
+        """Whether an installed package carries it."""
+        return self.files is None and not self.by_hand
 
     @property
     def url(self) -> str:
         """Where a person reads about it."""
-        is_packaged = self.files is None
-        return DIGITS_URL if is_packaged else f"{HUB}/{self.source}"
+        if self.by_hand:
+            return self.source
+        return DIGITS_URL if self.is_packaged else f"{HUB}/{self.source}"
 
     @property
     def how_to_get(self) -> str:
         """What to do to have it on this machine."""
-        if self.files is None:
+        if self.by_hand:
+            return self.by_hand
+        if self.is_packaged:
             return f"comes with {self.source}"
         return (
             f"put train.parquet and test.parquet of the Hugging Face data set {self.source} "
@@ -102,6 +123,21 @@ DATASETS = {
             1, 8, 8, DIGITS_TRAIN, 1797 - DIGITS_TRAIN, "CC-BY-4.0", "scikit-learn",
         ),
         DatasetInfo(
+            "imagenet1k", "ImageNet-1k (ILSVRC 2012), 50 training images a class",
+            tuple(map(str, range(1000))), 3, SIDE, SIDE, 50_000, 50_000, None,
+            "https://www.image-net.org/", is_lossless=False, is_gated=True, is_mirrored=True,
+            by_hand="ask for access at https://www.image-net.org/, put train/nXXXXXXXX/*.JPEG and "
+            "val/nXXXXXXXX/*.JPEG into FOLDER/imagenet1k and set SECURITYNET_DATA=FOLDER; or take "
+            "ten of its classes with --data imagenette",
+        ),
+        DatasetInfo(
+            "imagenette", "Imagenette 2 (ten classes of ImageNet)", IMAGENETTE_CLASSES, 3, SIDE,
+            SIDE, 12_894, 500, None, "https://github.com/fastai/imagenette", is_lossless=False,
+            is_mirrored=True, part=IMAGENETTE_PART,
+            by_hand="unpack imagenette2.tgz of https://github.com/fastai/imagenette into FOLDER "
+            "and set SECURITYNET_DATA=FOLDER",
+        ),
+        DatasetInfo(
             "mnist", "MNIST", TEN_DIGITS, 1, 28, 28, 60_000, 10_000, None, "ylecun/mnist",
             _shards("mnist"),
         ),
@@ -125,7 +161,8 @@ def load_dataset(
 
     Args:
         name: ``digits``, ``cifar10``, ``mnist``, the name of another folder in
-            ``SECURITYNET_DATA``, a folder of images or parquet files, or an ``.npz`` file.
+            ``SECURITYNET_DATA``, a folder of images or parquet files, or an ``.npz`` file. A folder
+            called ``imagenet1k`` or by a published name of Imagenette is taken for that.
         num_classes: Refuse a data set with another number of classes.
         progress: Told the share done and a few words.
 
@@ -148,6 +185,17 @@ def _load(name: str, progress: Progress) -> Dataset:
     if name == "digits":
         return _digits()
     cache = cache_folder() / "datasets"
+    base = Path(name).name
+    if base in FOLDERS:
+        info = DATASETS["imagenette"]
+        splits, synsets = imagenette_splits(_placed(name, info)), tuple(IMAGENETTE)
+        return _named(load_decoded(splits, name, cache, progress, expected=synsets), info)
+    if base == "imagenet1k":
+        info = DATASETS[base]
+        splits = imagenet_splits(_placed(name, info))
+        synsets = tuple(dict.fromkeys(file.parent.name for file in splits.train))
+        found = load_decoded(splits, name, cache, progress, expected=synsets)
+        return replace(_named(found, info), classes=synsets)
     if name in DATASETS:
         info = DATASETS[name]
         folder = _find(name) or _download(info, progress)
@@ -167,6 +215,20 @@ def _load(name: str, progress: Progress) -> Dataset:
     raise unknown_id("data set", name, DATASETS, listing="securitynet list datasets")
 
 
+def _placed(name: str, info: DatasetInfo) -> Path:
+    """Return the folder of a data set that a user must bring."""
+    if os.sep not in name:
+        names = _folders(info) if name == info.name else (name,)
+        found = next((place for one in names if (place := _find(one)) is not None), None)
+        if found is not None:
+            return found
+    if Path(name).is_dir():
+        return Path(name)
+    if os.sep in name:
+        raise UsageError("no such data folder", where=name, hint=info.how_to_get)
+    raise ResourceError(f"data set {name} is not on this machine", hint=info.how_to_get)
+
+
 def _silent(share: float, what: str) -> None:
     """Report progress to nobody."""
 
@@ -180,16 +242,21 @@ def dataset_rows() -> list[dict[str, Any]]:
             "num_classes": len(info.classes),
             "url": info.url,
             "how_to_get": info.how_to_get,
-            "is_available": info.files is None or _find(info.name) is not None,
+            "is_available": info.is_packaged or any(map(_find, _folders(info))),
         }
         for info in DATASETS.values()
     ]
 
 
+def _folders(info: DatasetInfo) -> tuple[str, ...]:
+    """Return the names that a data set's folder may have."""
+    return FOLDERS if info.name in FOLDERS else (info.name,)
+
+
 def _find(name: str) -> Path | None:
     for base in data_folders():
         folder = base / name
-        if base == cache_folder() / "data" and name in DATASETS:
+        if base == cache_folder() / "data" and name in DATASETS and not DATASETS[name].by_hand:
             # An interrupted download is taken up again.
             is_here = all((folder / f"{split}.parquet").is_file() for split in SPLITS)
         else:
@@ -219,6 +286,7 @@ def _named(dataset: Dataset, info: DatasetInfo) -> Dataset:
         classes=info.classes if fits else dataset.classes,
         notes=tuple(notes),
         is_mirrored=info.is_mirrored,
+        part=info.part,
     )
 
 

@@ -125,10 +125,13 @@ def header(image: Image.Image) -> Header:
     return Header(size, image.mode in _GRAY_MODES, image.format or "")
 
 
-def pixels_of(image: Image.Image, size: Size, *, is_gray: bool) -> Pixels:
+def pixels_of(
+    image: Image.Image, size: Size, *, is_gray: bool, is_bilinear: bool = False
+) -> Pixels:
     """Decode an opened image to uint8 ``[H, W, C]``, C = 1 if ``is_gray`` else 3.
 
-    An image of another size is scaled to cover ``size`` and cropped at its centre.
+    An image of another size is scaled to cover ``size``, with antialiasing and bicubic weights
+    unless ``is_bilinear``, and cropped at its centre.
 
     Raises:
         UnreadableImageError: If the pixels cannot be decoded.
@@ -137,7 +140,8 @@ def pixels_of(image: Image.Image, size: Size, *, is_gray: bool) -> Pixels:
         plain = _flat(image, "L" if is_gray else "RGB")
         if (plain.height, plain.width) != size:
             box = (size[1], size[0])
-            plain = ImageOps.fit(plain, box, method=Image.Resampling.BICUBIC)
+            kernel = Image.Resampling.BILINEAR if is_bilinear else Image.Resampling.BICUBIC
+            plain = ImageOps.fit(plain, box, method=kernel)
         content = plain.tobytes()
     except _BROKEN as error:
         raise UnreadableImageError("damaged or truncated") from error

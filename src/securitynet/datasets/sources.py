@@ -33,6 +33,7 @@ class Splits:
         train: Parquet shards or image files of the training split, in reading order.
         test: The same of the other split.
         notes: What to know of the layout.
+        side: Height and width that all images are brought to, ``None`` = chosen by looking.
     """
 
     root: Path
@@ -40,6 +41,7 @@ class Splits:
     train: tuple[Path, ...]
     test: tuple[Path, ...]
     notes: tuple[str, ...] = ()
+    side: int | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -177,7 +179,7 @@ def _folder_splits(root: Path) -> Splits | None:
     names = [name for name in TRAIN_NAMES + TEST_NAMES if _is_shown_folder(root / name)]
     if not names:
         return None
-    files = {name: _image_files(root / name) for name in names}
+    files = {name: image_files(root / name) for name in names}
     train, _ = _first_of(files, TRAIN_NAMES)
     test, name = _first_of(files, TEST_NAMES)
     return Splits(root, "folder", train, test, _split_notes(name))
@@ -215,7 +217,7 @@ def _inside(name: str, place: Path) -> str:
     return name
 
 
-def _image_files(split: Path) -> tuple[Path, ...]:
+def image_files(split: Path) -> tuple[Path, ...]:
     """List the images of a split, by class and then by name."""
     classes = sorted(path for path in split.iterdir() if _is_shown_folder(path))
     return tuple(

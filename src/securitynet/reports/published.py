@@ -15,6 +15,7 @@ Row = Mapping[str, Any]
 SOURCE = "paper"
 SOURCE_NAME = "Zhang et al., USENIX Security 2024"
 IMPLAUSIBLE = "implausible-claim"
+PROXY = "imagenet-proxy"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ def published_pictures(records: Sequence[Evaluation], rows: Iterable[Row]) -> li
     Published are the figures of the paper's table (Zhang et al., USENIX Security 2024): membership
     inference by modified entropy against the overfitting gap, and the accuracy of stolen copies
     against that of their targets. Where a data set has no published model, all others are shown.
-    Rows whose published figures are implausible are left out and counted.
+    Rows whose published figures are implausible are left out and counted; evaluations on a part of
+    a model's classes compare with nothing and are left out.
 
     Args:
         records: Evaluations of any status, method and model.
@@ -54,6 +56,7 @@ def published_pictures(records: Sequence[Evaluation], rows: Iterable[Row]) -> li
         At most two pictures a data set; none where no model has both figures.
     """
     known = [row for row in rows if SOURCE in (row.get("source") or ())]
+    records = [record for record in records if PROXY not in record.flags]
     datasets = sorted({record.dataset for record in records})
     found = [
         _picture(comparison, dataset, [r for r in records if r.dataset == dataset], known)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from securitynet.catalogue.cards import ModelCard
-from securitynet.datasets.images import Audit, make_audit
+from securitynet.datasets.images import Audit, Part, make_audit
 from securitynet.datasets.library import load_dataset
 from securitynet.errors import UsageError
 from securitynet.records import Job, canonical_json
@@ -132,7 +132,10 @@ def make_group(
     dataset = settings.data or card.dataset
     _check_pictures(card)
     audit, n_classes = audit_of(dataset)
-    _check_classes(card, dataset, n_classes)
+    part = part_of(card, audit)
+    if part is None:
+        _check_classes(card, dataset, n_classes)
+        _check_split(card, dataset, audit)
     sha256 = open_checkpoint(card.weights, folder=card.folder, where=card.id).sha256
     jobs = tuple(
         Job(
@@ -140,7 +143,7 @@ def make_group(
             version=method.version,
             config=config,
             model=card.id,
-            model_fingerprint=card.model_fingerprint(sha256),
+            model_fingerprint=card.model_fingerprint(sha256, part.labels if part else ()),
             weights_sha256=sha256,
             origin=card.origin,
             dataset=dataset,
@@ -160,6 +163,23 @@ def _check_pictures(card: ModelCard) -> None:
         raise UsageError(
             f"{card.id} classifies volumes, and only pictures can be evaluated",
             hint="choose another model, or use it from Python: sn.load answers volumes",
+        )
+
+
+def part_of(card: ModelCard, audit: Audit) -> Part | None:
+    """Return the part of its classes that a model is asked for; ``None`` = all of them."""
+    part = audit.part
+    is_whole = part and (card.dataset, card.num_classes) == (part.whole, part.num_classes)
+    return part if is_whole else None
+
+
+def _check_split(card: ModelCard, dataset: str, audit: Audit) -> None:
+    """Refuse a model of others that was trained on a part: we split it as the whole is split."""
+    if audit.part is not None and card.training is None:
+        raise UsageError(
+            f"{card.id} may have seen images of both splits: {dataset} is split as "
+            f"{audit.part.whole} is",
+            hint="for its own split, rename the folder and give its path",
         )
 
 

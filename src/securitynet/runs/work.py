@@ -21,7 +21,7 @@ from securitynet.errors import RefusedError, SecurityNetError
 from securitynet.records import Evaluation, Job
 from securitynet.registry import get_method
 from securitynet.runs.grading import grade
-from securitynet.runs.plan import Group
+from securitynet.runs.plan import Group, part_of
 from securitynet.runs.store import Store
 from securitynet.targets.build import load_target
 from securitynet.targets.context import Context
@@ -84,6 +84,9 @@ def run_group(
     Raises:
         ResourceError: If the store cannot be written; earlier records stay intact.
     """
+    part = part_of(group.card, audit)
+    if part is not None:
+        audit = replace(audit, notes=(*audit.notes, part.flag))
     height, width, _ = audit.data.audit.shape
     with threads_for(height, width):
         _run_jobs(group, audit, store, _rising(progress), done)
@@ -143,7 +146,10 @@ def _prepare(group: Group, audit: Audit, progress: Progress) -> Bench:
     cache = group.settings.cache
     progress(0.0, "")
     target = load_target(
-        group.card, trust=group.settings.trust, cache=None if cache is None else cache / "outputs"
+        group.card,
+        trust=group.settings.trust,
+        cache=None if cache is None else cache / "outputs",
+        part=part_of(group.card, audit),
     )
     notes = _fly(target, audit)
     _check_parity(target, audit)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from securitynet.catalogue.cards import ModelCard
+from securitynet.datasets.images import Part
 from securitynet.errors import SecurityNetError, UsageError, unknown_id
 from securitynet.targets.architectures import BUILD_ERRORS, cifar_resnet, layer_list
 from securitynet.targets.architectures_published import PUBLISHED, published
@@ -30,6 +31,7 @@ def load_target(
     trust: Path | None = None,
     device: torch.device | None = None,
     cache: Path | None = None,
+    part: Part | None = None,
 ) -> Target:
     """Open a card's checkpoint through the door and return it as a target.
 
@@ -38,6 +40,7 @@ def load_target(
         trust: An architecture file of the user's own that may be executed.
         device: Where to run; CUDA if there is one.
         cache: Folder for cached outputs.
+        part: Ask for the classes of this part of its data set only.
 
     Raises:
         UsageError: If the architecture cannot be built.
@@ -47,7 +50,9 @@ def load_target(
     """
     module, sha256 = load_module(card, trust=trust)
     engine = Engine(module, card.input, device or default_device())
-    return Target(engine, card, sha256, cache=OutputCache(cache))
+    if part is not None:
+        engine.choose(part.labels, part.num_classes)
+    return Target(engine, card, sha256, cache=OutputCache(cache), part=part)
 
 
 def load_module(card: ModelCard, *, trust: Path | None = None) -> tuple[nn.Module, str]:

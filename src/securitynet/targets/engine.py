@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -94,6 +94,11 @@ class Engine:
         self.batch_size = _first_batch(spec, device)
         self._doubt = 0.0
         self._rehearse(spec)
+
+    def choose(self, labels: Sequence[int], num_classes: int) -> None:
+        """Keep these classes only, of so many that the classifier must have."""
+        for path in dict.fromkeys((self.plain, self.fast)):
+            path.append(ChosenClasses(labels, num_classes).to(self.device))
 
     @property
     def signature(self) -> str:
@@ -271,6 +276,38 @@ class LogOutput(nn.Module):
     def forward(self, output: object) -> Tensor:
         """Return log p, with posteriors that underflowed at the smallest normal float32."""
         return as_logits(output).clamp_min(torch.finfo(torch.float32).tiny).log()
+
+
+class ChosenClasses(nn.Module):
+    """Keeps some classes of a classifier: the model as seen on data of only these.
+
+    Args:
+        labels: The classes to keep, in order.
+        num_classes: How many the classifier must have.
+    """
+
+    labels: Tensor
+
+    def __init__(self, labels: Sequence[int], num_classes: int) -> None:
+        """Keep the labels as a buffer, so that they follow the device."""
+        super().__init__()
+        self.num_classes = num_classes
+        self.register_buffer("labels", torch.tensor(labels))
+
+    def forward(self, output: object) -> Tensor:
+        """Return the logits of the kept classes ``[n, k]``.
+
+        Raises:
+            RefusedError: If the classifier has another number of classes.
+        """
+        logits = as_logits(output)
+        if logits.ndim != 2 or logits.shape[1] != self.num_classes:
+            raise RefusedError(
+                f"the model returns shape {list(logits.shape)}, its card says "
+                f"{self.num_classes} classes",
+                flags=["preflight", "class-count"],
+            )
+        return logits[:, self.labels]
 
 
 def as_logits(output: object) -> Tensor:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from securitynet.catalogue.cards import ModelCard
-from securitynet.datasets.images import Images, Pixels
+from securitynet.datasets.images import Images, Part, Pixels
 from securitynet.errors import AccessError, RefusedError, ResourceError
 from securitynet.files.atomic import write_atomic
 from securitynet.records import fingerprint
@@ -131,6 +131,8 @@ class Target:
         weights_sha256: sha256 of the checkpoint.
         access: The most that may be touched.
         cache: Where answers are kept.
+        part: The classes that are asked for, where the data have not all of the card's; the engine
+            keeps only these.
 
     Attributes:
         queries: Number of images asked so far.
@@ -145,6 +147,7 @@ class Target:
         *,
         access: Access = Access.WEIGHTS,
         cache: OutputCache | None = None,
+        part: Part | None = None,
     ) -> None:
         """Start with no queries counted."""
         self._engine = engine
@@ -153,6 +156,7 @@ class Target:
         self.card = card
         self.weights_sha256 = weights_sha256
         self.access = access
+        self.part = part
         self.queries = 0
         self.progress: Callable[[float], None] = _silent
 
@@ -164,7 +168,12 @@ class Target:
         """
         self._allow(access)
         target = Target(
-            self._engine, self.card, self.weights_sha256, access=access, cache=self._cache
+            self._engine,
+            self.card,
+            self.weights_sha256,
+            access=access,
+            cache=self._cache,
+            part=self.part,
         )
         target._memory = self._memory
         return target
@@ -172,12 +181,13 @@ class Target:
     @property
     def num_classes(self) -> int:
         """Number of classes the model tells apart."""
-        return self.card.num_classes
+        return self.card.num_classes if self.part is None else len(self.part.labels)
 
     @property
     def fingerprint(self) -> str:
-        """Identity of weights, architecture and input spec."""
-        return self.card.model_fingerprint(self.weights_sha256)
+        """Identity of weights, architecture, input spec and the classes that are asked for."""
+        labels = self.part.labels if self.part else ()
+        return self.card.model_fingerprint(self.weights_sha256, labels)
 
     @property
     def device(self) -> torch.device:
