@@ -144,14 +144,11 @@ def results(*filters: str, store: str | Path | None = None) -> pd.DataFrame:
         filters: ``"FIELD=VALUE"`` conditions, e.g. ``"status=ok"``.
         store: Folder of the store.
     """
-    from securitynet.catalogue.database import select
-    from securitynet.records import Evaluation
     from securitynet.reports.export import to_frame
-    from securitynet.runs.store import Store, sort_records
+    from securitynet.runs.store import Store, select_records, sort_records
 
-    rows = [record.to_json() for record in Store(store_folder(store)).records()]
-    kept = [Evaluation.from_json(row) for row in select(rows, filters)]
-    return to_frame(sort_records(kept))
+    kept = Store(store_folder(store)).records()
+    return to_frame(sort_records(select_records(kept, filters)))
 
 
 def export(folder: str | Path, *filters: str, store: str | Path | None = None) -> list[Path]:
@@ -170,14 +167,11 @@ def export(folder: str | Path, *filters: str, store: str | Path | None = None) -
     """
     from securitynet import __version__
     from securitynet.catalogue import export as module
-    from securitynet.catalogue.database import select
     from securitynet.catalogue.datasets import known_datasets
     from securitynet.catalogue.tables import rows
-    from securitynet.records import Evaluation
-    from securitynet.runs.store import Store
+    from securitynet.runs.store import Store, select_records
 
-    kept = [record.to_json() for record in Store(store_folder(store)).records()]
-    records = map(Evaluation.from_json, select(kept, filters))
+    records = select_records(Store(store_folder(store)).records(), filters)
     facts = known_datasets().values()
     return module.export(Path(folder), rows(), records, facts, version=__version__)
 

@@ -98,7 +98,7 @@ def test_there_are_437_and_92_models_each_with_its_own_id():
 
 def test_the_shipped_rows_are_those_of_the_published_table(markdown):
     made = paper.tables(markdown.parent)
-    assert made["paper.csv"] == paper.csv_text(ROWS)
+    assert made["paper.csv"] == paper.csv_text(paper.COLUMNS, ROWS)
     assert list(csv.DictReader(io.StringIO(made["leads.csv"]))) == leads()
 
 

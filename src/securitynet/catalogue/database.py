@@ -19,10 +19,11 @@ CLAIM_FIELDS = ("metric", "value", "source", "n", "img_size", "revision")
 @cache
 def all_cards() -> tuple[ModelCard, ...]:
     """Return every card of the shipped tables, in order of their ids; rows are much faster."""
-    return tuple(_card(row) for row in rows())
+    return tuple(map(card_of, rows()))
 
 
-def _card(row: Row) -> ModelCard:
+def card_of(row: Row) -> ModelCard:
+    """Return the card of a row of the shipped tables, checked."""
     record = {name: value for name, value in row.items() if name != "source"}
     return parse_card(record, where=f"catalogue: {row['id']}")
 
@@ -47,7 +48,7 @@ def find_card(reference: str) -> ModelCard:
     """
     known = _by_id()
     if reference in known:
-        return _card(known[reference])
+        return card_of(known[reference])
     path = Path(reference)
     if reference and _is_there(path.is_dir):
         return load_card(path / "card.json")

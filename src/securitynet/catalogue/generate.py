@@ -18,7 +18,7 @@ from securitynet.catalogue.generators import GENERATORS, paper
 from securitynet.catalogue.schema import UNKNOWN_LICENCE
 from securitynet.catalogue.tables import ENDINGS, read_rows, stored_text, table_file, table_text
 from securitynet.errors import ResourceError, SecurityNetError, UsageError, unknown_id
-from securitynet.files.atomic import write_atomic
+from securitynet.files.atomic import write_atomic, write_text
 
 DATA = Path(__file__).resolve().parent / "data"
 FACTS = "SECURITYNET_FACTS"
@@ -86,13 +86,8 @@ def _paper_tables(facts: Path | None, *, check: bool) -> int:
     ]
     _say(f"paper: {', '.join(different) or 'all tables'} {'differ' if different else 'as before'}")
     for name in () if check else different:
-        _put(stored[name], made[name].encode())
+        write_text(stored[name], made[name])
     return len(different)
-
-
-def _put(path: Path, content: bytes) -> None:
-    write_atomic(path, lambda file: file.write(content))
-    path.chmod(0o644)
 
 
 def finished(cards: Iterable[ModelCard]) -> list[ModelCard]:
@@ -134,7 +129,7 @@ def _write(provider: str, text: str) -> None:
     others = [DATA / f"{provider}{ending}" for ending in ENDINGS]
     if stored_text(provider) == text and (DATA / name).is_file():
         return
-    _put(DATA / name, content)
+    write_atomic(DATA / name, lambda file: file.write(content))
     for path in others:
         if path.name != name:
             path.unlink(missing_ok=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import sqlite3
 import time
@@ -21,8 +20,8 @@ from securitynet.catalogue.hub_rows import Row, read_model
 from securitynet.errors import ResourceError, UsageError
 from securitynet.files.download import check_url
 from securitynet.files.folders import cache_folder
+from securitynet.files.hub import hub_endpoint
 
-ENDPOINT = "https://huggingface.co"
 PAGE = 500
 DEFAULT_LIMIT = 1000
 PAUSE_SECONDS = 0.5
@@ -56,12 +55,6 @@ class Crawl:
     is_complete: bool
 
 
-def endpoint() -> str:
-    """Return the hub's address: ``SECURITYNET_HUB`` if set, else the public one."""
-    named = os.environ.get("SECURITYNET_HUB", ENDPOINT).rstrip("/")
-    return named.removesuffix("/datasets")
-
-
 def table_path() -> Path:
     """Return where the table lies."""
     return cache_folder() / "hub" / "models.sqlite"
@@ -72,15 +65,19 @@ def hub_rows() -> list[Row]:
     if not table_path().is_file():
         return []
     with _opened() as table:
-        texts = [text for (text,) in table.execute("SELECT row FROM models ORDER BY repo")]
+        texts = [text for (text,) in table.execute("SELECT row FROM models")]
     return sorted((json.loads(text) for text in texts), key=lambda row: str(row["id"]))
 
 
 def find_row(reference: str) -> Row | None:
     """Return the row of ``hub/owner/name`` or ``hub/owner/name@revision``, if it is there."""
-    return next(
-        (row for row in hub_rows() if reference in (row["id"], row["id"].partition("@")[0])), None
-    )
+    if not table_path().is_file():
+        return None
+    repo = reference.partition("@")[0]
+    with _opened() as table:
+        found = table.execute("SELECT row FROM models WHERE repo = ?", (repo,)).fetchone()
+    row: Row | None = json.loads(found[0]) if found else None
+    return row if row is not None and reference in (repo, row["id"]) else None
 
 
 def refresh(limit: int | None = None, progress: Progress | None = None) -> Crawl:
@@ -101,7 +98,7 @@ def refresh(limit: int | None = None, progress: Progress | None = None) -> Crawl
         UsageError: If the address is not https.
         ResourceError: If the hub cannot be reached or answers nonsense; the table is kept.
     """
-    check_url(endpoint())
+    check_url(hub_endpoint())
     wanted = DEFAULT_LIMIT if limit is None else limit
     if wanted < 1:
         raise UsageError("--refresh needs a --limit of at least 1")
@@ -129,7 +126,7 @@ def _crawl(table: sqlite3.Connection, wanted: int, progress: Progress) -> Crawl:
 
 
 def _read(item: Any) -> Row | None:
-    return read_model(item, endpoint())
+    return read_model(item, hub_endpoint())
 
 
 def _start(table: sqlite3.Connection) -> tuple[int, str | None]:
@@ -137,7 +134,7 @@ def _start(table: sqlite3.Connection) -> tuple[int, str | None]:
     state = table.execute("SELECT endpoint, crawl, next FROM state").fetchone()
     if state is None:
         return 1, None
-    is_unfinished = state[0] == endpoint() and state[2] is not None
+    is_unfinished = state[0] == hub_endpoint() and state[2] is not None
     return (state[1], state[2]) if is_unfinished else (state[1] + 1, None)
 
 
@@ -151,7 +148,7 @@ def _keep(table: sqlite3.Connection, number: int, rows: list[Row], following: st
         if following is None:
             table.execute("DELETE FROM models WHERE crawl < ?", (number,))
         table.execute(
-            "INSERT OR REPLACE INTO state VALUES (1, ?, ?, ?)", (endpoint(), number, following)
+            "INSERT OR REPLACE INTO state VALUES (1, ?, ?, ?)", (hub_endpoint(), number, following)
         )
 
 
@@ -185,7 +182,7 @@ def _page(url: str | None, size: int) -> tuple[list[Any], str | None]:
     try:
         answer = client.http_backoff(
             "GET",
-            url or f"{endpoint()}/api/models",
+            url or f"{hub_endpoint()}/api/models",
             params=None if url else _query(size),
             headers=client.build_hf_headers(token=False, library_name="securitynet"),
             timeout=TIMEOUT_SECONDS,
@@ -195,11 +192,17 @@ def _page(url: str | None, size: int) -> tuple[list[Any], str | None]:
         items = answer.json() if answer.status_code == 200 else None
     except (unreachable, OSError, ValueError, AttributeError) as error:  # the last: odd bodies
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ResourceError(f"cannot list the hub: {reason}", where=endpoint(), hint=KEPT) from None
+        raise ResourceError(
+            f"cannot list the hub: {reason}", where=hub_endpoint(), hint=KEPT
+        ) from None
     if not isinstance(items, list):
         reason = f"HTTP {answer.status_code}, not a list of models"
-        raise ResourceError(f"cannot list the hub: {reason}", where=endpoint(), hint=KEPT)
+        raise _unlisted(reason)
     return items, _following(answer.links.get("next", {}).get("url"))
+
+
+def _unlisted(reason: str) -> ResourceError:
+    return ResourceError(f"cannot list the hub: {reason}", where=hub_endpoint(), hint=KEPT)
 
 
 def _query(size: int) -> dict[str, Any]:
@@ -214,6 +217,6 @@ def _following(url: str | None) -> str | None:
     """Return the address of the next page; one elsewhere is not followed."""
     if url is None:
         return None
-    if not re.match(re.escape(endpoint()) + r"/api/models\?", url):
+    if not re.match(re.escape(hub_endpoint()) + r"/api/models\?", url):
         raise ResourceError("the next page is on another server", where=url[:200], hint=KEPT)
     return url

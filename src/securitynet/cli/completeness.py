@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from securitynet.cli.columns import Column, fitting, heading, room
 from securitynet.cli.common import line, note, print_facts, print_json
 
-PROXIED = ("imagenet1k", 1000)
+if TYPE_CHECKING:
+    from securitynet.catalogue.tables import Row
 
 
 def print_completeness(store: Path, *, json: bool, quiet: bool) -> None:
@@ -60,21 +61,25 @@ def n_evaluable(*, by_proxy: bool = False) -> int:
     Args:
         by_proxy: Count those that need a gated data set with an open part of it instead.
     """
-    from securitynet.catalogue.cards import parse_card
+    from securitynet.catalogue.database import card_of
     from securitynet.catalogue.datasets import known_datasets
     from securitynet.catalogue.tables import rows
+    from securitynet.datasets.imagenet import IMAGENETTE_PART
     from securitynet.targets.left_out import why_not
 
     is_open = {name: not data["gated"] for name, data in known_datasets().items()}
-    fitting = [
-        {key: value for key, value in row.items() if key != "source"}
-        for row in rows()
-        if ((row["dataset"], row["num_classes"]) == PROXIED if by_proxy
-            else is_open.get(row["dataset"]))
-        and row["input"]["depth"] is None
-        and "multi-label" not in row["flags"]
-    ]  # fmt: skip
-    return sum(why_not(parse_card(row, where=row["id"])) is None for row in fitting)
+    whole = IMAGENETTE_PART.whole, IMAGENETTE_PART.num_classes
+
+    def has_data(row: Row) -> bool:
+        if by_proxy:
+            return (row["dataset"], row["num_classes"]) == whole
+        return is_open.get(row["dataset"], False)
+
+    def has_pictures(row: Row) -> bool:
+        return row["input"]["depth"] is None and "multi-label" not in row["flags"]
+
+    fitting = [row for row in rows() if has_data(row) and has_pictures(row)]
+    return sum(why_not(card_of(row)) is None for row in fitting)
 
 
 def _print_table(found: dict[str, Any]) -> None:

@@ -57,10 +57,8 @@ def report(
     verbose: VerboseOption = 0,
 ) -> None:
     """Show results as a terminal table, an HTML page, CSV, LaTeX, JSON or figures."""
-    from securitynet.catalogue.database import select
-    from securitynet.records import Evaluation
     from securitynet.reports import export, tables
-    from securitynet.runs.store import Store, sort_records
+    from securitynet.runs.store import Store, select_records, sort_records
 
     set_verbosity(quiet, verbose)
     if export_to:
@@ -68,8 +66,7 @@ def report(
     if export_to and not (html or csv or latex or plots):
         return
     kept = Store(store_folder(store))
-    rows = select([record.to_json() for record in kept.records()], where or [])
-    records = sort_records(Evaluation.from_json(row) for row in rows)
+    records = sort_records(select_records(kept.records(), where or []))
     if not records:
         raise UsageError("no results", where=kept.folder, hint="start with `securitynet run`")
     if csv:

@@ -117,10 +117,7 @@ def _model_facts(card: Mapping[str, Any]) -> Facts:
     venue = " ".join(str(paper[key]) for key in ("venue", "year") if paper.get(key))
     yield "published", _joined(paper.get("title"), venue, arxiv) or "unknown"
     for claim in card["claims"]:
-        size = None if claim["n"] is None else f"n = {claim['n']:,}"
-        side = None if claim["img_size"] is None else f"at {claim['img_size']} pixels"
-        value = f"{claim['metric'].replace('_', ' ')} {claim['value']:g}"
-        yield "claimed", _joined(value, side, size, claim["source"])
+        yield "claimed", _claim(claim)
     yield "origin", card["origin"]
     yield "status", card["status"]
     for flag in card["flags"]:
@@ -129,6 +126,13 @@ def _model_facts(card: Mapping[str, Any]) -> Facts:
         yield "also known as", alias
     for key, value in (card["training"] or {}).items():
         yield f"training {key}".replace("_", " "), _text(value)
+
+
+def _claim(claim: Mapping[str, Any]) -> str:
+    size = None if claim["n"] is None else f"n = {claim['n']:,}"
+    side = None if claim["img_size"] is None else f"at {claim['img_size']} pixels"
+    value = f"{claim['metric'].replace('_', ' ')} {claim['value']:g}"
+    return _joined(value, side, size, claim["source"])
 
 
 def _more_of_data(card: Mapping[str, Any]) -> Facts:
@@ -269,8 +273,7 @@ def _hub_facts(row: Mapping[str, Any]) -> Facts:
     yield "weights", row["weights"]["url"] or "in several files"
     yield "licence", row["weights"]["licence"]
     for claim in row["claims"]:
-        value = f"{claim['metric'].replace('_', ' ')} {claim['value']:g}"
-        yield "claimed", _joined(value, claim["source"])
+        yield "claimed", _claim(claim)
 
 
 FORMS = {"hub": _hub_form, "model": _model, "method": _method, "result": _result_form}

@@ -30,10 +30,10 @@ from securitynet.datasets.images import Dataset, Labels, Part, Pixels
 from securitynet.errors import ResourceError, SecurityNetError, UsageError, unknown_id
 from securitynet.files.atomic import write_atomic
 from securitynet.files.folders import cache_folder, data_folders
+from securitynet.files.hub import HUB, hub_datasets
 
 Progress = Callable[[float, str], None]
 SPLITS = ("train", "test")
-HUB = "https://huggingface.co/datasets"
 DIGITS_URL = "https://archive.ics.uci.edu/dataset/80"
 DIGITS_TRAIN = 597
 
@@ -88,7 +88,7 @@ class DatasetInfo:
         """Where a person reads about it."""
         if self.by_hand:
             return self.source
-        return DIGITS_URL if self.is_packaged else f"{HUB}/{self.source}"
+        return DIGITS_URL if self.is_packaged else f"{HUB}/datasets/{self.source}"
 
     @property
     def how_to_get(self) -> str:
@@ -295,11 +295,10 @@ def _download(info: DatasetInfo, progress: Progress) -> Path:
     from securitynet.files.download import download
 
     folder = cache_folder() / "data" / info.name
-    hub = os.environ.get("SECURITYNET_HUB", HUB).rstrip("/")
     try:
         for split, file in (info.files or {}).items():
             if not (folder / f"{split}.parquet").is_file():
-                url = f"{hub}/{info.source}/resolve/main/{file}"
+                url = f"{hub_datasets()}/{info.source}/resolve/main/{file}"
                 download(url, folder / f"{split}.parquet", progress=progress)
     except SecurityNetError as error:
         raise ResourceError(

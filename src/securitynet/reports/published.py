@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from securitynet.datasets.imagenet import IMAGENETTE_PART
 from securitynet.records import Evaluation, Measure
 from securitynet.reports.charts import INK, PALETTE, Axis, Chart, Line, spread
 from securitynet.reports.plots import Picture
@@ -15,7 +16,6 @@ Row = Mapping[str, Any]
 SOURCE = "paper"
 SOURCE_NAME = "Zhang et al., USENIX Security 2024"
 IMPLAUSIBLE = "implausible-claim"
-PROXY = "imagenet-proxy"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def published_pictures(records: Sequence[Evaluation], rows: Iterable[Row]) -> li
         At most two pictures a data set; none where no model has both figures.
     """
     known = [row for row in rows if SOURCE in (row.get("source") or ())]
-    records = [record for record in records if PROXY not in record.flags]
+    records = [record for record in records if IMAGENETTE_PART.flag not in record.flags]
     datasets = sorted({record.dataset for record in records})
     found = [
         _picture(comparison, dataset, [r for r in records if r.dataset == dataset], known)
@@ -71,22 +71,19 @@ def _picture(
 ) -> Picture | None:
     pairs = {name: comparison.audited(mine) for (name, _), mine in by_model(records).items()}
     audited = {name: pair for name, pair in pairs.items() if pair is not None}
-    mine = [row for row in rows if row.get("dataset") == dataset]
-    is_same = any(comparison.published(_claims(row)) for row in mine)
-    among = mine if is_same else rows
-    plausible = [row for row in among if IMPLAUSIBLE not in (row.get("flags") or ())]
-    points = [pair for row in plausible if (pair := comparison.published(_claims(row)))]
+    known = [(row, pair) for row in rows if (pair := comparison.published(_claims(row)))]
+    mine = [(row, pair) for row, pair in known if row.get("dataset") == dataset]
+    among = mine or known
+    points = [pair for row, pair in among if IMPLAUSIBLE not in (row.get("flags") or ())]
     if not audited or not points:
         return None
-    where = f"on {shown(dataset)}" if is_same else "on all data sets"
+    where = f"on {shown(dataset)}" if mine else "on all data sets"
     chart = _chart(comparison, f"{comparison.title}, {shown(dataset)}", where, points, audited)
-    n_left_out = sum(comparison.published(_claims(row)) is not None for row in among) - len(points)
-    return Picture(
-        f"{comparison.name}-{dataset}", _caption(where, len(points), n_left_out, is_same), chart
-    )
+    caption = _caption(where, len(points), len(among) - len(points), is_same=bool(mine))
+    return Picture(f"{comparison.name}-{dataset}", caption, chart)
 
 
-def _caption(where: str, n: int, n_left_out: int, is_same: bool) -> str:
+def _caption(where: str, n: int, n_left_out: int, *, is_same: bool) -> str:
     parts = [
         f"Against the {n} models {where} that {SOURCE_NAME}, published figures of; theirs have no "
         "intervals and other samples, copies and query sets."

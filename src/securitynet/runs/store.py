@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from securitynet.catalogue.database import select
 from securitynet.errors import IntegrityError
 from securitynet.files.atomic import write_atomic
 from securitynet.records import Evaluation
@@ -144,6 +145,17 @@ class Store:
             raise IntegrityError(
                 f"damaged record: {error}", where=path, hint="delete it and run the job again"
             ) from None
+
+
+def select_records(records: Iterable[Evaluation], filters: Iterable[str]) -> list[Evaluation]:
+    """Return the records that match every ``FIELD=VALUE`` filter, in the order they came.
+
+    Raises:
+        UsageError: If a filter has no ``=`` or names a field that no record has.
+    """
+    pairs = [(record.to_json(), record) for record in records]
+    record_of = {id(row): record for row, record in pairs}
+    return [record_of[id(row)] for row in select([row for row, _ in pairs], filters)]
 
 
 def sort_records(records: Iterable[Evaluation]) -> list[Evaluation]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,9 @@ def blank_module(match: Match) -> nn.Module:
     return build_module(card)
 
 
+@lru_cache(maxsize=MOST)
 def shape_module(match: Match) -> nn.Module:
-    """Build an architecture without memory for its parameters.
+    """Build an architecture without memory for its parameters; the same one if asked again.
 
     Raises:
         UsageError: If it cannot be built.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,10 +13,10 @@ from securitynet.files.atomic import write_text
 from securitynet.files.digest import digest, find_in_mirrors, matches
 from securitynet.files.download import download
 from securitynet.files.folders import cache_folder, mirror_folders
+from securitynet.files.hub import hub_address
 from securitynet.records import fingerprint
 from securitynet.weights.archive import extract_member
 
-HUB = "https://huggingface.co"
 Progress = Callable[[float, str], None]
 
 
@@ -163,12 +162,6 @@ def _fetched(
         except (ResourceError, IntegrityError) as error:
             errors.append(error)
     raise errors[0]
-
-
-def hub_address(url: str) -> str:
-    """Return an address of the Hugging Face hub at the place that ``SECURITYNET_HUB`` names."""
-    host = os.environ.get("SECURITYNET_HUB", "").rstrip("/").removesuffix("/datasets")
-    return host + url.removeprefix(HUB) if host and url.startswith(f"{HUB}/") else url
 
 
 def _member(archive: Path, weights: Weights, where: str) -> Path:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from urllib.parse import urlsplit
 
 from securitynet.catalogue.generators.paper_table import (
     VENUE_TYPES,
     arxiv_number,
+    csv_text,
     link,
     read_projects,
+    shipped_rows,
 )
-from securitynet.catalogue.tables import data_folder
 
 Lead = dict[str, str]
 """One project, `COLUMNS` -> text; "" = not known, ``is_usable`` = ``yes`` or ``no``."""
@@ -45,17 +44,12 @@ def leads() -> list[Lead]:
     The table is ``data/leads.csv``; nobody has looked whether a usable one really holds a
     classifier's weights.
     """
-    text = data_folder().joinpath("leads.csv").read_text(encoding="utf-8")
-    return list(csv.DictReader(io.StringIO(text)))
+    return shipped_rows("leads.csv")
 
 
 def leads_text(markdown: str) -> str:
     """Return the text of the CSV table of projects of the published Markdown."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_lead(cells) for cells in read_projects(markdown))
-    return file.getvalue()
+    return csv_text(COLUMNS, map(_lead, read_projects(markdown)))
 
 
 def _lead(cells: dict[str, str]) -> Lead:

@@ -6,8 +6,6 @@ that one model is one card. A figure of the table is a claim with the source ``p
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -19,10 +17,11 @@ from securitynet.catalogue.generators.paper_table import (
     FIGURES,
     OTHER_WORK,
     PaperRow,
+    csv_text,
     read_models,
+    shipped_rows,
 )
 from securitynet.catalogue.schema import Claim, ModelCard, Publication
-from securitynet.catalogue.tables import data_folder
 from securitynet.errors import ResourceError
 
 TABLE, LEADS = "paper.csv", "leads.csv"
@@ -156,7 +155,7 @@ def tables(facts: Path | None) -> dict[str, str]:
         ResourceError: If it is not there.
     """
     markdown = find_markdown(facts).read_text(encoding="utf-8")
-    return {TABLE: csv_text(flagged(read_models(markdown))), LEADS: leads_text(markdown)}
+    return {TABLE: csv_text(COLUMNS, flagged(read_models(markdown))), LEADS: leads_text(markdown)}
 
 
 def find_markdown(facts: Path | None) -> Path:
@@ -172,22 +171,12 @@ def find_markdown(facts: Path | None) -> Path:
     raise ResourceError(f"{MARKDOWN} is not there", where=facts, hint="give its folder: --facts")
 
 
-def csv_text(rows: Iterable[PaperRow]) -> str:
-    """Return rows as the text of a CSV table."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue()
-
-
 def paper_rows() -> list[PaperRow]:
     """Return the shipped rows of the published table, figures as printed, "" = not known.
 
     The table is ``data/paper.csv``; its columns are `paper_table.COLUMNS`.
     """
-    text = data_folder().joinpath(TABLE).read_text(encoding="utf-8")
-    return list(csv.DictReader(io.StringIO(text)))
+    return shipped_rows(TABLE)
 
 
 def merged(cards: Iterable[ModelCard], rows: Iterable[PaperRow] | None = None) -> list[ModelCard]:

@@ -6,9 +6,13 @@ countries by chance and repeats names. What is corrected is listed here; figures
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+
+from securitynet.catalogue.tables import data_folder
 
 PaperRow = dict[str, str]
 """One model of the table, `COLUMNS` -> text; "" = not known."""
@@ -109,6 +113,21 @@ def arxiv_number(url: str) -> str:
     """Return the number of an arXiv address of any form, "" of another address."""
     found = _ARXIV.search(url)
     return found.group(1) if found else ""
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[PaperRow]) -> str:
+    """Return rows as the text of a CSV table."""
+    file = io.StringIO()
+    writer = csv.DictWriter(file, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def shipped_rows(name: str) -> list[PaperRow]:
+    """Return the rows of a shipped CSV table."""
+    text = data_folder().joinpath(name).read_text(encoding="utf-8")
+    return list(csv.DictReader(io.StringIO(text)))
 
 
 def _tables(markdown: str) -> dict[str, list[dict[str, str]]]:

@@ -22,6 +22,7 @@ from securitynet.catalogue.schema import (
 )
 from securitynet.catalogue.tables import rows
 from securitynet.errors import ResourceError
+from securitynet.files.hub import HUB
 
 SETS = {
     1000: "imagenet1k", 11821: "imagenet12k", 21841: "imagenet22k", 21842: "imagenet22k-21842",
@@ -49,7 +50,6 @@ OWN_RELEASE = re.compile(
     r"([^/]+)/[^/]+-([0-9a-f]{8,})\.pth$"
 )
 """timm's own releases; their file names end with the beginning of the file's sha256."""
-HUB = "https://huggingface.co"
 
 
 def generate(facts: Path | None) -> list[ModelCard]:
