@@ -2,6 +2,8 @@
 
 import os
 import signal
+import threading
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 # Before anything imports torch or numpy: two workers with two threads each only wait.
@@ -50,6 +52,28 @@ def public_cache(tmp_path_factory):
     DECODED.mkdir(parents=True, exist_ok=True)  # both workers may be first
     (cache / "datasets").symlink_to(DECODED, target_is_directory=True)
     return cache
+
+
+@pytest.fixture
+def loopback(monkeypatch):
+    """Return a function that serves with a handler on this machine until the test ends."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    running = []
+
+    def start(handler):
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        running.append((server, thread))
+        return server
+
+    yield start
+    for server, thread in running:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,7 @@
 
 import json
 import sqlite3
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -74,19 +73,14 @@ class Hub(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(monkeypatch):
-    running = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    running.url = f"http://127.0.0.1:{running.server_address[1]}"
+def server(loopback, monkeypatch):
+    running = loopback(Hub)
     running.models, running.seen, running.broken = [listed()], [], None
     running.broken_from, running.next_base = 0, None
     monkeypatch.setenv("SECURITYNET_HUB", running.url)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setattr(hub, "PAUSE_SECONDS", 0.0)
-    thread = threading.Thread(target=running.serve_forever, daemon=True)
-    thread.start()
-    yield running
-    running.shutdown()
-    running.server_close()
+    return running
 
 
 def many(n, prefix="m"):

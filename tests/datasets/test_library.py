@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 
 import numpy as np
 import pytest
@@ -159,24 +158,18 @@ def test_absent_and_no_network(own_cache):
     assert "\n" not in text
 
 
-def test_download_from_a_hub(own_cache, tmp_path, monkeypatch, small_set):
+def test_download_from_a_hub(own_cache, tmp_path, monkeypatch, small_set, loopback):
     hub = tmp_path / "hub"
     folder = hub / "uoft-cs/cifar10/resolve/main/plain_text"
     small_set(folder, stem="{}-00000-of-00001.parquet")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(hub)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("SECURITYNET_HUB", f"http://127.0.0.1:{server.server_port}/")
-    try:
-        test_file = folder / "test-00000-of-00001.parquet"
-        test_file.rename(folder / "away")
-        with pytest.raises(ResourceError, match="404"):
-            load_dataset("cifar10")
-        (folder / "away").rename(test_file)
-        (folder / "train-00000-of-00001.parquet").unlink()  # it is here already
-        found = load_dataset("cifar10")
-    finally:
-        server.shutdown()
-        server.server_close()
+    monkeypatch.setenv("SECURITYNET_HUB", f"{loopback(partial(Quiet, directory=str(hub))).url}/")
+    test_file = folder / "test-00000-of-00001.parquet"
+    test_file.rename(folder / "away")
+    with pytest.raises(ResourceError, match="404"):
+        load_dataset("cifar10")
+    (folder / "away").rename(test_file)
+    (folder / "train-00000-of-00001.parquet").unlink()  # it is here already
+    found = load_dataset("cifar10")
     assert (len(found.train), len(found.test)) == (20, 20)
     kept = (own_cache / "data" / "cifar10").glob("[!.]*")  # a hidden lock file may stay
     assert sorted(path.name for path in kept) == ["test.parquet", "train.parquet"]

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
 from safetensors.numpy import save_file
 
 from securitynet.catalogue.cards import load_card
@@ -20,17 +19,8 @@ METHODS = "mia.loss,mia.entropy"
 
 
 @pytest.fixture(scope="session")
-def images(tmp_path_factory):
-    """Return a folder of two classes, dark and bright."""
-    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
-    for split in ("train", "test"):
-        for label in range(2):
-            place = folder / split / str(label)
-            place.mkdir(parents=True)
-            for i in range(8):
-                pixels = rng.integers(0, 180, (2, 2)) + 70 * label
-                Image.fromarray(pixels.astype(np.uint8)).save(place / f"{i}.png")
-    return folder
+def images(dark_and_bright):
+    return dark_and_bright(side=2, n=8)
 
 
 @pytest.fixture

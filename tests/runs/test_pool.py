@@ -10,7 +10,6 @@ import time
 
 import numpy as np
 import pytest
-from PIL import Image
 from safetensors.numpy import save_file
 
 from securitynet.catalogue.cards import load_card
@@ -25,17 +24,8 @@ SIZE = 4
 
 
 @pytest.fixture(scope="session")
-def images(tmp_path_factory):
-    """Return a folder of two classes, dark and bright, in noise."""
-    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
-    for split in ("train", "test"):
-        for label in range(2):
-            place = folder / split / str(label)
-            place.mkdir(parents=True)
-            for i in range(15):
-                pixels = rng.integers(0, 180, (SIZE, SIZE)) + 70 * label
-                Image.fromarray(pixels.astype(np.uint8)).save(place / f"{i}.png")
-    return folder
+def images(dark_and_bright):
+    return dark_and_bright(side=SIZE, n=15)
 
 
 @pytest.fixture

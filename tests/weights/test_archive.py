@@ -12,17 +12,9 @@ BODY = bytes(range(256)) * 64
 
 
 @pytest.fixture
-def make(tmp_path):
+def make(rezip):
     """Return a function that writes a zip archive of (name, data) pairs."""
-
-    def make(*members, method=zipfile.ZIP_DEFLATED):
-        path = tmp_path / "made.zip"
-        with zipfile.ZipFile(path, "w", method) as archive:
-            for name, data in members:
-                archive.writestr(name, data)
-        return path
-
-    return make
+    return lambda *members, method=zipfile.ZIP_DEFLATED: rezip(members, method=method)
 
 
 @pytest.fixture
