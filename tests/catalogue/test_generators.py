@@ -182,9 +182,18 @@ def test_publications_are_found_by_the_longest_beginning():
     assert by_family("timm", "regnety_2560.seer_ft_in1k").arxiv == "2202.08360"
     assert by_family("timm", "hgnet_tiny.paddle_in1k") is None
     assert by_family("pytorchcv", "scnet50").title.startswith("Improving Convolutional")
-    assert by_timm_tag("ap_in1k").arxiv == "1911.09665" and by_timm_tag("a1_in1k") is None
+    assert by_family("timm", "resnetv2_50x1_bit.goog_in21k").arxiv == "1912.11370"
+    assert by_family("timm", "hiera_small_abswin_256.sbb2_e200_in12k").arxiv == "2311.05613"
     assert by_arxiv("1904.0973").arxiv == "1904.09730" and by_arxiv("1999.0") is None
     assert by_family("torchvision", "resnet50").countries == ("US",)
+
+
+def test_a_way_of_training_is_told_by_the_tag_of_the_networks_that_it_was_published_for():
+    assert by_timm_tag("tf_efficientnet_b0.ap_in1k").arxiv == "1911.09665"
+    assert by_timm_tag("vit_base_patch16_224.augreg_in21k").arxiv == "2106.10270"
+    assert by_timm_tag("convnext_base.clip_laion2b_augreg_ft_in12k") is None
+    assert by_timm_tag("nextvit_base.bd_ssld_6m_in1k") is by_timm_tag("resnet50.a1_in1k") is None
+    assert by_timm_tag("hgnet_tiny.ssld_in1k").arxiv == "2103.05959"
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from securitynet.catalogue.generators.paper_table import arxiv_number
-from securitynet.catalogue.generators.publications import work
+from securitynet.catalogue.generators.publications import completed, work
 from securitynet.catalogue.schema import Publication
 
 VENUE_TYPES = {
@@ -39,14 +39,14 @@ def publication(record: dict[str, Any]) -> Publication:
     or "N/A"; a link is an arXiv page or another.
     """
     if record["link"] == HOME:
-        return work("resnet") if record["authors"] else BENCHMARK
+        return work("resnet") if record["authors"] else completed(BENCHMARK)
     authors = tuple(name.strip() for name in _AND.split(record["authors"]) if name.strip())
     venue, year = parse_venue(record["venue"])
     link = record["link"] or ""
     arxiv = arxiv_number(link)
     doi = link.partition("doi.org/")[2]
-    return Publication(
-        title=record["name"] or None,
+    stated = Publication(
+        title=record["name"].strip() or None,
         authors=authors or None,
         venue=venue,
         venue_type=VENUE_TYPES[venue] if venue else None,
@@ -55,6 +55,7 @@ def publication(record: dict[str, Any]) -> Publication:
         doi=doi or None,
         url=None if arxiv or doi else link or None,
     )
+    return completed(stated)
 
 
 def parse_venue(text: str) -> tuple[str | None, int | None]:

@@ -92,7 +92,7 @@ def _card(name: str, config: Any, results: Results, params: int | None) -> Model
         macs=results.macs(architecture, spec.height) if config.num_classes == 1000 else None,
         pretraining=_pretraining(tag, SETS[config.num_classes]),
         origin="benchmark",
-        publication=_publication(name, tag),
+        publication=_publication(name),
         claims=tuple(results.claims(name, spec.height)),
         code_licence="Apache-2.0",
     )
@@ -144,8 +144,8 @@ def _pretraining(tag: str, dataset: str) -> tuple[str, ...] | None:
     return None if is_uncertain else found
 
 
-def _publication(name: str, tag: str) -> Publication | None:
-    return publications.by_timm_tag(tag) or publications.by_family("timm", name)
+def _publication(name: str) -> Publication | None:
+    return publications.by_timm_tag(name) or publications.by_family("timm", name)
 
 
 def _count(name: str, num_classes: int) -> int:
