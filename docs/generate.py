@@ -235,16 +235,16 @@ GAPS = """
 - timm publishes no accuracy on ImageNet-1k for heads of more than 11,000 classes, nor for models
   that are newer than its result tables.
 - Authors, venue and year of a network's publication are in a table checked by hand, which names
-  where each was read (`publications.json`, `sources`). Where sources differ, arXiv's list of
-  authors is taken. RobustBench's records name their own; a preprint of theirs that has appeared
-  since carries the venue.
+  where the authors, the countries and nearly every venue were read (`publications.json`,
+  `sources`). Where sources differ, arXiv's list of authors is taken. RobustBench's records name
+  their own; a preprint of theirs that has appeared since carries the venue where that was checked.
 - Countries are those of the institutions that the publication names, not of the people: those of
-  the SecurityNet authors' published table where it lists the work; else read off the paper's text
-  or the proceedings' list of its affiliations. An institution counts with the place that is stated
-  or that its name says (Microsoft Research Asia: China), else with its seat (Google: United
-  States), whatever office an author sits in. For works of a few conferences the authors' public
-  profiles at the conference stand in for the text, where all name the same few institutions. What
-  could not be read is unknown.
+  the SecurityNet authors' published table where it lists the work; else read off the paper's text,
+  the proceedings' list of its affiliations, or a page that repeats them. An institution counts
+  with the place that is stated or that its name says (Microsoft Research Asia: China), else with
+  its seat (Google: United States), whatever office an author sits in. For works of a few
+  conferences the authors' public profiles there stand in for the text (`authors' profiles` in the
+  table). What could not be read is unknown.
 - timm's small `test_` networks, PP-HGNet, PP-LCNetV2, CSATv2 and MobileNet-EdgeTPU v2 have no
   publication.
 - pytorchcv reports top-5 errors on ImageNet-1k and top-1 errors elsewhere; both count as an
