@@ -76,8 +76,8 @@ class TriggerEvidence:
         p_value: Probability of a statistic at least as large for a clean model of K classes.
         infected_label: The most suspicious class.
         n_images: Held-out images behind ``attack_success``.
-        masks: float32 ``[K, H, W]`` in [0, 1].
-        patterns: float32 ``[K, H, W, C]`` in [0, 1].
+        masks: float32 ``[K, H, W]``, of volumes ``[K, D, H, W]``, in [0, 1].
+        patterns: float32 ``[K, H, W, C]`` or ``[K, D, H, W, C]`` in [0, 1].
         flags: Reasons to read the figures with care.
         details: Further small evidence, JSON values.
     """

@@ -68,7 +68,7 @@ def test_the_command_line_says_it(words, tmp_path, capsys, monkeypatch):
         found = json.loads(said)
         assert found["models"] == states(rows(), [])
         assert found["providers"]["total"] == len(rows())
-        assert 500 < found["evaluable"] < len(rows())
+        assert 680 < found["evaluable"] < len(rows())
         n_imagenet = sum(row["dataset"] == "imagenet1k" for row in rows())
         assert 0 < found["evaluable_by_proxy"] <= n_imagenet
         assert {row["fact"] for row in found["facts"]} == set(FACTS)
@@ -84,6 +84,9 @@ def test_the_command_line_says_it(words, tmp_path, capsys, monkeypatch):
         ({}, True),
         ({"dataset": "imagenet1k"}, False),  # behind a gate
         ({"dataset": "nobody-knows"}, False),
+        ({"dataset": "bamboo"}, False),  # nobody knows whether it has a gate
+        ({"num_classes": 11}, False),
+        ({"input": {**CARD["input"], "depth": 28}}, False),
         ({"flags": ["multi-label"]}, False),
         ({"architecture": "robustbench/some_ensemble"}, False),
     ],

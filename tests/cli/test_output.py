@@ -206,8 +206,10 @@ def test_status_of_troubles_says_how_to_try_again(cli, net, material):
 def test_doctor_names_what_is_missing_and_how_to_get_it(cli, filled):
     done = cli("doctor", "--store", filled)
     assert done.code == 0 and "no problems found" in done.err
-    assert re.search(r"data set digits +here", done.out)
-    assert re.search(r"data set cifar10 +not here: .*SECURITYNET_DATA=FOLDER", done.out)
+    assert re.search(r"data sets here +digits\n", done.out)
+    assert re.search(r"data sets fetched +when needed: cifar10, .*organmnist3d", done.out)
+    assert re.search(r"without a network, .*cifar10.*SECURITYNET_DATA=FOLDER", done.out)
+    assert re.search(r"data set cub200 +not here: not downloaded: unpack", done.out)
     assert "2 records" in done.out
 
 
@@ -267,10 +269,11 @@ def test_claims_of_one_model_at_two_sizes_are_told_apart(cli):
     assert "test accuracy 0.73164, at 288 pixels, n = 50,000, timm" in shown
 
 
-def test_a_model_of_volumes_is_refused_before_anything_is_fetched(cli):
-    done = cli("run", "mia.loss", "medmnist/organmnist3d/resnet18_3D_1")
+def test_volumes_and_pictures_are_not_mistaken_before_anything_is_fetched(cli):
+    done = cli("run", "mia.loss", "medmnist/organmnist3d/resnet18_3D_1", "--data", "digits")
     assert done.code == 2
-    assert "classifies volumes, and only pictures can be evaluated" in done.err
+    assert "classifies volumes of 28x28x28, digits holds pictures of 8x8" in done.err
+    assert "trained on organmnist3d-v2" in done.err
 
 
 def test_a_data_set_of_other_classes_says_what_the_model_was_trained_on(cli):

@@ -31,15 +31,19 @@ def write_arrays(tmp_path, noise):
     return write_arrays
 
 
-@pytest.mark.parametrize("shape", [(28, 28), (28, 28, 3), (224, 224), (224, 224, 3)])
+SHAPES = [(28, 28), (28, 28, 3), (28, 28, 1), (224, 224), (224, 224, 3), (28, 28, 28), (4, 6, 8)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
 def test_arrays_are_the_images(shape, write_arrays):
     _, arrays = write_arrays(shape=shape)
     dataset = load_dataset("tinymnist")
     for split in ("train", "test"):
         images = getattr(dataset, split)
         expected = arrays[f"{split}_images"]
-        if expected.ndim == 3:
+        if shape[-1] not in (1, 3):  # no channels: a grey picture, or a volume
             expected = expected[..., None]
+        assert images.shape == expected.shape[1:]
         np.testing.assert_array_equal(images.source[images.indices], expected)
         labels = arrays[f"{split}_labels"].reshape(-1)
         np.testing.assert_array_equal(images.source_labels[images.indices], labels)
@@ -64,6 +68,38 @@ def test_arrays_are_copied_once(write_arrays, monkeypatch):
     assert isinstance(first.train.source, np.memmap)
     monkeypatch.setattr(module, "_copy", None)
     assert load_dataset(str(path)).fingerprint == first.fingerprint
+
+
+def test_processes_copy_arrays_one_after_the_other(write_arrays, monkeypatch, own_cache):
+    """The second waits for the first's copy and opens it, as with other data sets."""
+    import threading
+
+    from securitynet.datasets import arrays as module
+
+    path, _ = write_arrays()
+    copied, is_waiting, real = [], threading.Event(), module._copy
+
+    def slowly(file, folder):
+        copied.append(folder)
+        is_waiting.wait(0.3)
+        real(file, folder)
+
+    monkeypatch.setattr(module, "_copy", slowly)
+    found = []
+    both = [threading.Thread(target=lambda: found.append(load_dataset(str(path)))) for _ in "ab"]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert len(copied) == 1 and found[0].fingerprint == found[1].fingerprint
+
+
+def test_a_damaged_copy_is_made_again(write_arrays, own_cache):
+    write_arrays()
+    first = load_dataset("tinymnist")
+    (folder,) = [path for path in (own_cache / "datasets").iterdir() if path.is_dir()]
+    (folder / "labels.npy").write_bytes(b"")
+    assert load_dataset("tinymnist").fingerprint == first.fingerprint
 
 
 def few(n):
@@ -94,7 +130,8 @@ def test_versions_of_medmnist_are_told_apart(n, version, other, write_arrays, tm
         ({"train_labels": np.zeros((12, 14), np.uint8)}, "14 labels an image"),
         ({"train_labels": np.zeros(12, np.float32)}, "not whole numbers"),
         ({"train_images": np.zeros((12, 28, 28), np.float32)}, "holds float32"),
-        ({"train_images": np.zeros((12, 28, 28, 28), np.uint8)}, "volumes"),
+        ({"train_images": np.zeros((12, 28, 28, 28), np.uint8)}, "differ"),
+        ({"train_images": np.zeros((12, 2, 28, 28, 3), np.uint8)}, "no pictures or volumes"),
         ({"train_images": np.zeros((11, 28, 28), np.uint8)}, "differ"),
         ({"test_images": np.zeros((6, 27, 28), np.uint8)}, "differ"),
         ({"train_labels": np.full(12, 2, np.uint8)}, "labels are not 0 to 2"),
@@ -104,7 +141,8 @@ def test_arrays_that_do_not_fit_are_refused(changes, words, write_arrays, own_ca
     write_arrays(**changes)
     with pytest.raises(UsageError, match=words):
         load_dataset("tinymnist")
-    assert not list((own_cache / "datasets").glob("*"))
+    left = [path.suffix for path in (own_cache / "datasets").glob("*")]
+    assert set(left) <= {".lock"}
 
 
 def test_a_pickle_in_an_array_is_not_opened(write_arrays):
@@ -184,11 +222,19 @@ def birds(tmp_path, encode, noise):
     numbered = list(enumerate(zip(names, splits, strict=True), 1))
     (place / "images.txt").write_text("".join(f"{n} {name}\n" for n, (name, _) in numbered))
     (place / "train_test_split.txt").write_text("".join(f"{n} {s}\n" for n, (_, s) in numbered))
+    labels = [f"{n} {int(name[:3])}\n" for n, (name, _) in numbered]
+    (place / "image_class_labels.txt").write_text("".join(labels))
+    (place / "classes.txt").write_text("1 001.Albatross\n2 002.Auklet\n")
     return place
 
 
-def test_birds_are_split_by_their_list(birds):
-    dataset = load_dataset("cub200")
+@pytest.mark.parametrize("how", ["name", "published name", "path"])
+def test_birds_are_split_by_their_list(how, birds):
+    if how == "published name":  # as it is unpacked
+        birds = birds.rename(birds.parent.parent / "CUB_200_2011")
+    dataset = load_dataset(str(birds) if how == "path" else "cub200")
+    assert dataset.is_mirrored and "resized-256" in dataset.notes
+    assert dataset.train.shape == (256, 256, 3)
     assert (len(dataset.train), len(dataset.test)) == (8, 5)
     assert dataset.classes == ("001.Albatross", "002.Auklet")
     assert list(dataset.test.labels) == [0, 0, 1, 1, 1]

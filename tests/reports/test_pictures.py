@@ -212,3 +212,12 @@ def test_models_of_like_names_have_folders_of_their_own(make, tmp_path):
     ]
     write_plots(records, {}.__getitem__, tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_of_a_volume_the_slice_with_the_heaviest_mask_is_shown(tiles_of):
+    masks, patterns = np.zeros((2, 5, 8, 8)), np.full((2, 5, 8, 8, 1), 0.5)
+    masks[1, 3, 6:, 5:], masks[1, 2, 0, 0] = 0.8, 1.0
+    cat, dog = tiles_of(masks, patterns)
+    assert (cat.layer, dog.layer) == ("slice 1 of 5", "slice 4 of 5")
+    assert dog.norm == "5.8" and dog.alt.endswith("mask L1 norm 5.8, slice 4 of 5")
+    assert (pixels(dog.png)[6:, 5:8] == 204).all() and pixels(dog.png)[:6, :8].max() == 0

@@ -118,3 +118,24 @@ def test_malformed_manifests_are_refused_in_one_line(record):
 def test_too_large_a_patch_is_refused():
     with pytest.raises(UsageError, match="does not fit"):
         Trigger(size=40).apply(images(1)[0])
+
+
+@pytest.mark.parametrize(
+    ("position", "corner"),
+    [("bottom-right", (7, 8, 9)), ("top-left", (1, 1, 1)), ("bottom-left", (7, 8, 1))],
+)
+def test_a_patch_in_a_volume_is_a_cube(position, corner):
+    volumes = np.full((2, 10, 11, 12, 1), 99, dtype=np.uint8)
+    trigger = Trigger(position=position, size=2, margin=1)
+    found = trigger.apply(volumes)
+    box = tuple(slice(begin, begin + 2) for begin in corner)
+    assert trigger.box(10, 11, 12) == box
+    assert ((found != 99).sum((1, 2, 3, 4)) == 8).all()
+    cube = found[(slice(None), *box)][..., 0]
+    assert cube[0, 0, 0, 0] == 255 and cube[0, 0, 0, 1] == 0 and cube[0, 1, 0, 0] == 0
+
+
+def test_noise_is_blended_into_a_whole_volume():
+    volumes = np.full((2, 4, 5, 6, 1), 99, dtype=np.uint8)
+    found = Trigger(kind="blend", ratio=0.5).apply(volumes)
+    assert found.shape == volumes.shape and (found != 99).mean() > 0.9

@@ -8,7 +8,7 @@ from securitynet.targets.networks import NETWORKS, Standardise, build_network
 
 def build(name="cnn_small", side=32, channels=3, num_classes=10, seed=0):
     return build_network(
-        name, channels=channels, height=side, width=side, num_classes=num_classes, seed=seed
+        name, channels=channels, sides=(side, side), num_classes=num_classes, seed=seed
     )
 
 
@@ -17,6 +17,15 @@ def build(name="cnn_small", side=32, channels=3, num_classes=10, seed=0):
 def test_every_network_takes_every_image_size(name, side, channels):
     logits = build(name, side, channels, num_classes=7).eval()(torch.rand(2, channels, side, side))
     assert logits.shape == (2, 7) and torch.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("sides", "channels"), [((28, 28, 28), 1), ((4, 9, 6), 3)])
+def test_every_network_takes_volumes(name, sides, channels):
+    module = build_network(name, channels=channels, sides=sides, num_classes=7, seed=0).eval()
+    logits = module(torch.rand(2, channels, *sides))
+    assert logits.shape == (2, 7) and torch.isfinite(logits).all()
+    assert torch.equal(logits, module(torch.rand(2, channels, *sides))) is False
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -267,3 +267,46 @@ def test_the_stamp_is_told_the_positions_of_its_images():
         return batch
 
     fit(linear(), pixels, np.arange(40) % 3, recipe=PLAIN, seed=0, device=CPU, stamp=stamp)
+
+
+# volumes
+
+
+def volumes_of_positions(n=6, sides=(9, 10, 12)):
+    """Return volumes whose voxels say where they are: slice, row and column as channels."""
+    grid = np.stack(np.indices(sides), axis=-1).astype(np.uint8)
+    return torch.from_numpy(np.repeat(grid[None], n, axis=0))
+
+
+@pytest.mark.parametrize("is_flipped", [False, True])
+def test_volumes_are_shifted_along_every_axis_and_flipped_along_the_last(is_flipped):
+    recipe = Recipe(is_augmented=True, is_flipped=is_flipped)
+    found = _augmented(volumes_of_positions(200), recipe, torch.Generator().manual_seed(0)).long()
+    assert found.shape == (200, 9, 10, 12, 3)
+    for axis, middle in ((0, 4), (1, 5), (2, 6)):
+        line = found[..., axis].movedim(axis + 1, 1).flatten(2)
+        assert torch.equal(line, line[..., :1].expand_as(line)), "an axis moves as a whole"
+        steps = line[:, middle + 1, 0] - line[:, middle, 0]
+        assert set(steps.tolist()) == ({1, -1} if is_flipped and axis == 2 else {1})
+        assert line[:, middle, 0].unique().numel() >= 3
+
+
+def test_cutout_blanks_a_cube_of_a_volume():
+    blank = torch.zeros(20, 9, 10, 12, 1, dtype=torch.uint8)
+    recipe = Recipe(is_augmented=False, cutout=4)
+    found = _augmented(blank, recipe, torch.Generator().manual_seed(0))[..., 0] == 128
+    assert found.sum((1, 2, 3)).max() == 64
+    for one in found:
+        box = torch.nonzero(one)
+        sides = box.max(0).values - box.min(0).values + 1
+        assert one.sum() == sides.prod() and sides.max() <= 4
+
+
+def test_volumes_are_learned():
+    rng = np.random.default_rng(0)
+    labels = np.arange(48) % 2
+    pixels = rng.integers(0, 128, (48, 2, 2, 2, 1)) + 100 * labels[:, None, None, None, None]
+    module = nn.Sequential(nn.Conv3d(1, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
+    train(module, pixels.astype(np.uint8), labels, recipe=replace(PLAIN, epochs=10))
+    answers = module(torch.from_numpy(pixels).movedim(-1, 1).float() / 255)
+    assert (answers.argmax(1).numpy() == labels).mean() > 0.9

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from securitynet.targets.engine import as_logits
+from securitynet.targets.transform import channels_last
 
 SPACING = 0.95  # a mask starts a rung of its own if it is at least 5% smaller than the last rung
 MAX_RUNGS = 12
@@ -95,9 +96,8 @@ class Checker:
         mask, pattern = trigger[:1], trigger[1:]
         for part in torch.split(self.images, CHUNK):
             stamped = (1 - mask) * part + mask * pattern
-            batch = stamped.contiguous(memory_format=torch.channels_last)
             with torch.inference_mode():
-                logits = as_logits(self.module(batch))
+                logits = as_logits(self.module(channels_last(stamped)))
             self.n_queries += len(part)
             n_missed += int((logits.argmax(1) != self.label).sum())
             if n_missed > n_allowed:

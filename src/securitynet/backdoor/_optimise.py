@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from securitynet.backdoor._candidates import Checker, Ladder
 from securitynet.targets.engine import as_logits
+from securitynet.targets.transform import channels_last
 
 PATIENCE = 5
 RISE = 2.0
@@ -116,7 +117,7 @@ class _Best:
 
     def __init__(self, n_classes: int, shape: torch.Size) -> None:
         self.ladder = Ladder(n_classes, shape.numel())
-        self.whole = float(shape[-2] * shape[-1])
+        self.whole = float(shape[1:].numel())
         self._norms = np.full(n_classes, self.whole)
         self._is_reached = np.zeros(n_classes, dtype=np.bool_)
         self._mark = self._norms.copy()
@@ -124,7 +125,7 @@ class _Best:
 
     def update(self, triggers: Tensor, is_success: NDArray[np.bool_]) -> None:
         """Take the triggers of a step, ``[K, 1 + C, H, W]``, and whether they worked."""
-        norms = triggers[:, 0].sum((1, 2)).double().cpu().numpy()
+        norms = triggers[:, 0].flatten(1).sum(1).double().cpu().numpy()
         is_better = is_success & (norms < self._norms)
         for k in np.flatnonzero(is_better):
             self.ladder.add(int(k), float(norms[k]), triggers[k])
@@ -156,7 +157,8 @@ def find_triggers(
 
     Args:
         module: Frozen; maps pixels ``[n, C, H, W]`` in [0, 1] to logits.
-        pixels: Clean images, ``[n, C, H, W]``, on the module's device.
+        pixels: Clean images, ``[n, C, H, W]``, on the module's device. Of volumes
+            ``[n, C, D, H, W]`` masks and patterns have ``D`` too.
         labels: Their true labels, int64 ``[n]``.
         n_classes: K.
         search: How to search.
@@ -214,7 +216,7 @@ def _check_again(
         triggers[k] = triggers[k] if trigger is None else trigger
         n_queries += checker.n_queries
     masks, patterns = triggers[:, :1], triggers[:, 1:]
-    norms = masks.sum((1, 2, 3)).double().cpu().numpy()
+    norms = masks.flatten(1).sum(1).double().cpu().numpy()
     return Found(masks, patterns, norms, is_reached, np.zeros(n_classes), n_queries)
 
 
@@ -241,14 +243,14 @@ def _backward(
     n_classes, size = len(part), search.batch_size
     shape = (n_classes, size, *images.shape[1:])
     stamped = (1 - masks[:, None]) * images.reshape(shape) + (masks * patterns)[:, None]
-    batch = stamped.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    batch = channels_last(stamped.flatten(0, 1))
     goals = rows.repeat_interleave(size)
     with torch.autocast(raw.device.type, dtype=torch.bfloat16, enabled=search.use_bf16):
         logits = as_logits(module(batch)).float()
     hit = (logits.argmax(1) == goals).float().reshape(n_classes, size).mean(1)
     loss = functional.cross_entropy(logits, goals, reduction="sum") / size
     weight = torch.from_numpy(weights[part]).to(raw.device, torch.float32)
-    loss = loss + (weight * masks.sum((1, 2, 3))).sum()
+    loss = loss + (weight * masks.flatten(1).sum(1)).sum()
     loss.backward()  # type: ignore[no-untyped-call]
     return np.asarray(hit.double().cpu().numpy())
 

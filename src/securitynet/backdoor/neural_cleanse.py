@@ -91,7 +91,7 @@ class NeuralCleanse:
             infected_label=infected,
             n_images=n_judged,
             masks=masks[:, 0],
-            patterns=np.ascontiguousarray(patterns.transpose(0, 2, 3, 1)),
+            patterns=np.ascontiguousarray(np.moveaxis(patterns, 1, -1)),
             flags=_flags(is_reached, float(success[infected])),
             details={
                 "anomaly_index": _anomaly.anomaly_index(mean_norms),

@@ -149,11 +149,11 @@ def superimpose(pixels: NDArray[np.uint8], overlays: NDArray[np.uint8]) -> NDArr
     """Add every overlay to every image, saturating at white.
 
     Args:
-        pixels: uint8 ``[n, H, W, C]``.
-        overlays: uint8 ``[m, H, W, C]``.
+        pixels: uint8 ``[n, H, W, C]``, or volumes ``[n, D, H, W, C]``.
+        overlays: uint8 ``[m, H, W, C]``, or volumes.
 
     Returns:
-        uint8 ``[n, m, H, W, C]``.
+        uint8 ``[n, m, H, W, C]``, or ``[n, m, D, H, W, C]``.
     """
     summed = pixels[:, None].astype(np.uint16) + overlays[None]
     return np.asarray(np.minimum(summed, 255), dtype=np.uint8)

@@ -52,6 +52,12 @@ class InputSpec:
     depth: int | None = None
     is_squashed: bool = False
 
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Height and width of the input; of a volume depth, height and width."""
+        flat = self.height, self.width
+        return flat if self.depth is None else (self.depth, *flat)
+
 
 @dataclass(frozen=True)
 class Weights:

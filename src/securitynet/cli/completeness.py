@@ -56,29 +56,32 @@ def completeness(store: Path) -> dict[str, Any]:
 
 
 def n_evaluable(*, by_proxy: bool = False) -> int:
-    """Return how many models answer pictures of one label each, of data without a gate.
+    """Return how many models a run accepts on a data set that it finds by name without a gate.
+
+    The data set must be one that `load_dataset` knows, with the model's classes, one label an
+    image, and its kind of images; the network one that is built here; and the weights published.
 
     Args:
         by_proxy: Count those that need a gated data set with an open part of it instead.
     """
     from securitynet.catalogue.database import card_of
-    from securitynet.catalogue.datasets import known_datasets
     from securitynet.catalogue.tables import rows
     from securitynet.datasets.imagenet import IMAGENETTE_PART
+    from securitynet.datasets.library import DATASETS
     from securitynet.targets.left_out import why_not
 
-    is_open = {name: not data["gated"] for name, data in known_datasets().items()}
     whole = IMAGENETTE_PART.whole, IMAGENETTE_PART.num_classes
 
     def has_data(row: Row) -> bool:
         if by_proxy:
             return (row["dataset"], row["num_classes"]) == whole
-        return is_open.get(row["dataset"], False)
+        data = DATASETS.get(row["dataset"])
+        if data is None or data.is_gated or data.part is not None:
+            return False
+        depths = {data.depth, row["input"]["depth"]}
+        return len(depths) == 1 and len(data.classes) == row["num_classes"]
 
-    def has_pictures(row: Row) -> bool:
-        return row["input"]["depth"] is None and "multi-label" not in row["flags"]
-
-    fitting = [row for row in rows() if has_data(row) and has_pictures(row)]
+    fitting = [row for row in rows() if has_data(row) and "multi-label" not in row["flags"]]
     return sum(why_not(card_of(row)) is None for row in fitting)
 
 

@@ -135,18 +135,25 @@ def _said(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     mirrors = ", ".join(facts["mirrors"]) or "none"
     yield "weights folders", f"{mirrors} (SECURITYNET_MIRROR)"
     yield "catalogue", f"{facts['models']:,} models"
-    for name, is_here in facts["datasets"].items():
-        yield f"data set {name}", "here" if is_here else _missing(name, facts)
+    yield from _said_of_data(facts)
     if facts["deleted"] is not None:
         yield "deleted", f"{facts['deleted']:,} files that nothing refers to"
     for problem in (*facts["store_problems"], *facts["environment_problems"]):
         yield "PROBLEM", problem
 
 
-def _missing(name: str, facts: dict[str, Any]) -> str:
-    is_by_hand = name in facts["by_hand"]
-    means = "not downloaded:" if is_by_hand else "downloaded when needed; without a network,"
-    return f"not here: {means} {facts['how_to_get'][name]}"
+def _said_of_data(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Say which data sets are here, and how the others come here: most in the same way."""
+    missing = [name for name, is_here in facts["datasets"].items() if not is_here]
+    fetched = [name for name in missing if name not in facts["by_hand"]]
+    yield "data sets here", ", ".join(name for name in facts["datasets"] if name not in missing)
+    for name in missing:
+        if name in facts["by_hand"]:
+            yield f"data set {name}", f"not here: not downloaded: {facts['how_to_get'][name]}"
+    if fetched:
+        example = facts["how_to_get"][fetched[0]]
+        yield "data sets fetched", f"when needed: {', '.join(fetched)}"
+        yield "", f"without a network, {example} (others: securitynet list datasets --json)"
 
 
 def _place(folder: dict[str, Any]) -> str:

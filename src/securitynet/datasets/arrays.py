@@ -1,4 +1,8 @@
-"""Images that are published as arrays: the ``.npz`` files of MedMNIST, copied to the cache."""
+"""Images that are published as arrays: the ``.npz`` files of MedMNIST, copied to the cache.
+
+Four axes mean two things, pictures ``[n, H, W, C]`` and volumes ``[n, D, H, W]``, and no file says
+which. The last axis decides: 1 or 3 is the channels of pictures, anything else the side of volumes.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +20,22 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 
-from securitynet.datasets.decoded import open_decoded, pixel_fingerprint, publish
+from securitynet.datasets.decoded import (
+    alone,
+    open_decoded,
+    pixel_fingerprint,
+    publish,
+    reopened,
+    scratch_prefix,
+)
 from securitynet.datasets.images import Dataset, Labels
+from securitynet.datasets.medmnist import versions
 from securitynet.errors import IntegrityError, ResourceError, UsageError
 
 SPLITS = ("train", "test")
 CHUNK = 1 << 22
 LAYOUT = "give a file with train_images, train_labels, test_images and test_labels"
 COPIER = 1  # rises when the same file is copied to other pixels or labels
-MEDMNIST_TRAIN = {
-    "organamnist": {34_581: "v2", 34_561: "v3"},
-    "organcmnist": {13_000: "v2", 12_975: "v3"},
-    "organsmnist": {13_940: "v2", 13_932: "v3"},
-}
-"""Training images of the sets whose blank images version 3 of MedMNIST removed."""
 
 
 def find_arrays(place: Path) -> Path | None:
@@ -53,14 +59,14 @@ def load_arrays(file: Path, name: str, cache: Path) -> Dataset:
     Only the train and the test split are used: models were chosen on the third.
 
     Args:
-        file: With ``{train,test}_images`` uint8 ``[n, H, W]`` or ``[n, H, W, 3]`` and
-            ``{train,test}_labels`` ``[n]`` or ``[n, 1]``.
+        file: With ``{train,test}_images`` uint8 ``[n, H, W]``, ``[n, H, W, 3]`` or, of volumes,
+            ``[n, D, H, W]``; and ``{train,test}_labels`` ``[n]`` or ``[n, 1]``.
         name: What to call it; ``-v2`` and ``-v3`` at its end are checked against the file.
         cache: Folder of decoded sets.
 
     Raises:
-        UsageError: If arrays are missing, or are volumes, or labels of several kinds each, or of
-            another version than the name says.
+        UsageError: If arrays are missing or do not fit together, or labels are of several kinds
+            each, or the file is of another version than the name says.
         IntegrityError: If the file is damaged.
         ResourceError: If it cannot be read or the cache not be written.
     """
@@ -68,21 +74,24 @@ def load_arrays(file: Path, name: str, cache: Path) -> Dataset:
         with file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
         folder = cache / hashlib.sha256(f"npz {COPIER} {digest}".encode()).hexdigest()
-        if not (folder / "meta.json").is_file():
-            _copy(file, folder)
+        dataset = reopened(folder, name)
+        if dataset is None:
+            with alone(folder):
+                if reopened(folder, name) is None:  # another process may have copied meanwhile
+                    _copy(file, folder)
+            dataset = open_decoded(folder, name)
     except OSError as error:
         raise ResourceError(
             f"cannot be read or kept: {error.strerror or error}", where=file,
             hint="give read permission, free some disk space or set SECURITYNET_CACHE",
         ) from error  # fmt: skip
-    dataset = open_decoded(folder, name)
     _check_version(name, len(dataset.train), file)
     return dataset
 
 
 def _check_version(name: str, n_train: int, file: Path) -> None:
     flag, _, wanted = name.partition("-")
-    known = MEDMNIST_TRAIN.get(flag.split("_")[0], {})
+    known = versions(flag)
     found = known.get(n_train)
     if wanted in known.values() and found is not None and found != wanted:
         raise UsageError(
@@ -93,8 +102,7 @@ def _check_version(name: str, n_train: int, file: Path) -> None:
 
 
 def _copy(file: Path, folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".decoding-{folder.name}-"))
+    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=scratch_prefix(folder)))
     try:
         with _opened(file) as archive:
             labels, sizes = _labels(archive, file), []
@@ -143,16 +151,13 @@ def _pixels(archive: zipfile.ZipFile, name: str, out: IO[bytes], file: Path) -> 
         version = npy.read_magic(member)
         read: Any = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, is_fortran, dtype = read(member)
-        is_volume = len(shape) == 4 and shape[3] not in (1, 3)
-        if is_volume or len(shape) not in (3, 4):
-            raise UsageError(
-                f"{name} holds volumes or no pictures: {shape}", where=file,
-                hint="data sets of volumes cannot be evaluated yet",
-            )  # fmt: skip
+        if len(shape) not in (3, 4):
+            raise UsageError(f"{name} holds no pictures or volumes: {shape}", where=file,
+                             hint="use [n, H, W], [n, H, W, 3] or [n, D, H, W]")  # fmt: skip
         if dtype != np.uint8 or is_fortran:
             raise UsageError(f"{name} holds {dtype}", where=file, hint="use uint8, in C order")
         shutil.copyfileobj(member, out, CHUNK)
-    return (*shape, 1) if len(shape) == 3 else tuple(shape)
+    return tuple(shape) if len(shape) == 4 and shape[3] in (1, 3) else (*shape, 1)
 
 
 def _write_meta(

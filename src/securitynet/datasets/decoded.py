@@ -63,7 +63,7 @@ def load_decoded(
     """
     splits = root if isinstance(root, Splits) else find_splits(root)
     folder = cache / _key(splits, expected)
-    dataset = _reopened(folder, name)
+    dataset = reopened(folder, name)
     if dataset is not None:
         return dataset
     source = open_source(splits)
@@ -72,8 +72,8 @@ def load_decoded(
     )
     check_classes(labels, len(source.train), classes, splits.root)
     try:
-        with _alone(folder):
-            dataset = _reopened(folder, name)  # another process may have decoded meanwhile
+        with alone(folder):
+            dataset = reopened(folder, name)  # another process may have decoded meanwhile
             if dataset is not None:
                 return dataset
             _decode(source, labels, classes, splits, folder, progress)
@@ -101,7 +101,7 @@ def _key(splits: Splits, expected: tuple[str, ...]) -> str:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Let one process decode while others wait; clear what a killed one left behind.
 
     Only to save work: where a file system has no locks, the rename still keeps the result whole.
@@ -113,12 +113,13 @@ def _alone(folder: Path) -> Iterator[None]:
         except OSError:
             yield
             return
-        for left in folder.parent.glob(f"{_scratch_prefix(folder)}*"):
+        for left in folder.parent.glob(f"{scratch_prefix(folder)}*"):
             shutil.rmtree(left, ignore_errors=True)
         yield
 
 
-def _scratch_prefix(folder: Path) -> str:
+def scratch_prefix(folder: Path) -> str:
+    """Return how the temporary folders begin in which a set is decoded."""
     return f".decoding-{folder.name}-"
 
 
@@ -131,7 +132,7 @@ def _decode(
     progress: Progress,
 ) -> None:
     """Decode into a temporary folder and give it its name in one step."""
-    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=_scratch_prefix(folder)))
+    scratch = Path(tempfile.mkdtemp(dir=folder.parent, prefix=scratch_prefix(folder)))
     try:
         tally, shape = _write_pixels(source, scratch / "pixels.raw", progress, splits.side)
         kept = np.asarray(tally.is_kept)
@@ -155,12 +156,12 @@ def _decode(
 
 def publish(scratch: Path, folder: Path) -> None:
     """Give the folder its name, in place of a damaged one; a whole one stays."""
-    if _reopened(folder, "") is None:
+    if reopened(folder, "") is None:
         shutil.rmtree(folder, ignore_errors=True)
     try:
         scratch.rename(folder)
     except OSError:
-        if _reopened(folder, "") is None:  # else another process was first
+        if reopened(folder, "") is None:  # else another process was first
             raise
 
 
@@ -203,7 +204,7 @@ def pixel_fingerprint(path: Path, shape: tuple[int, ...], labels: Labels, n_trai
     return digest.hexdigest()
 
 
-def _reopened(folder: Path, name: str) -> Dataset | None:
+def reopened(folder: Path, name: str) -> Dataset | None:
     """Return a set decoded before; ``None`` if there is none or it is damaged."""
     if not folder.is_dir():
         return None

@@ -19,6 +19,8 @@ Indices = NDArray[np.int64]
 class Images:
     """Some images of a data set, by index; pixels stay on disk until they are read.
 
+    Where the images are volumes, every ``[.., H, W, C]`` here and below is ``[.., D, H, W, C]``.
+
     Attributes:
         source: All images of the data set, uint8 ``[N, H, W, C]`` with C = 1 or 3.
         source_labels: Their labels, int64 ``[N]``.
@@ -48,10 +50,9 @@ class Images:
         return digest.hexdigest()
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Height, width and channels."""
-        _, height, width, channels = self.source.shape
-        return height, width, channels
+    def shape(self) -> tuple[int, ...]:
+        """Height, width and channels of one image; of a volume depth, height, width, channels."""
+        return tuple(self.source.shape[1:])
 
     def pixels(self, start: int = 0, stop: int | None = None) -> Pixels:
         """Read images ``start:stop`` as uint8 ``[m, H, W, C]``."""

@@ -6,8 +6,8 @@ import contextlib
 import hashlib
 import os
 import zipfile
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,81 +26,27 @@ from securitynet.datasets.imagenet import (
     imagenet_splits,
     imagenette_splits,
 )
-from securitynet.datasets.images import Dataset, Labels, Part, Pixels
-from securitynet.errors import ResourceError, SecurityNetError, UsageError, unknown_id
+from securitynet.datasets.images import Dataset, Labels, Pixels
+from securitynet.datasets.info import Archive, DatasetInfo
+from securitynet.datasets.medmnist import larger_sets, medmnist_sets
+from securitynet.datasets.sources import find_splits
+from securitynet.errors import (
+    IntegrityError,
+    ResourceError,
+    SecurityNetError,
+    UsageError,
+    unknown_id,
+)
 from securitynet.files.atomic import write_atomic
 from securitynet.files.folders import cache_folder, data_folders
-from securitynet.files.hub import HUB, hub_datasets
+from securitynet.files.hub import hub_datasets
 
 Progress = Callable[[float, str], None]
 SPLITS = ("train", "test")
-DIGITS_URL = "https://archive.ics.uci.edu/dataset/80"
 DIGITS_TRAIN = 597
-
-
-@dataclass(frozen=True)
-class DatasetInfo:
-    """What is known of a named data set.
-
-    Attributes:
-        name: Its name here.
-        title: Its full name.
-        classes: Class names, in order of their labels.
-        channels: 1 or 3.
-        height: Rows.
-        width: Columns.
-        n_train: Images in the train split.
-        n_test: Images in the test split.
-        licence: SPDX id or the licence in words; ``None`` = not stated.
-        source: Hugging Face repository, or the package that carries it.
-        files: Parquet file of each split in the repository.
-        is_lossless: Whether the published images are lossless.
-        is_gated: Whether its owner asks for consent before a download.
-        is_mirrored: Whether an image keeps its class when left and right are swapped.
-        by_hand: What to do to have it, for a data set that is never downloaded.
-        part: What it is a part of.
-    """
-
-    name: str
-    title: str
-    classes: tuple[str, ...]
-    channels: int
-    height: int
-    width: int
-    n_train: int
-    n_test: int
-    licence: str | None
-    source: str
-    files: dict[str, str] | None = None
-    is_lossless: bool = True
-    is_gated: bool = False
-    is_mirrored: bool = False
-    by_hand: str = ""
-    part: Part | None = None
-
-    @property
-    def is_packaged(self) -> bool:
-        """Whether an installed package carries it."""
-        return self.files is None and not self.by_hand
-
-    @property
-    def url(self) -> str:
-        """Where a person reads about it."""
-        if self.by_hand:
-            return self.source
-        return DIGITS_URL if self.is_packaged else f"{HUB}/datasets/{self.source}"
-
-    @property
-    def how_to_get(self) -> str:
-        """What to do to have it on this machine."""
-        if self.by_hand:
-            return self.by_hand
-        if self.is_packaged:
-            return f"comes with {self.source}"
-        return (
-            f"put train.parquet and test.parquet of the Hugging Face data set {self.source} "
-            f"into FOLDER/{self.name} and set SECURITYNET_DATA=FOLDER"
-        )
+MAX_ARCHIVE = 64 * 2**30
+"""Bytes of the largest published archive that is fetched."""
+BIRDS = ("cub200", "CUB_200_2011")
 
 
 def _shards(folder: str) -> dict[str, str]:
@@ -119,12 +65,21 @@ DATASETS = {
             "uoft-cs/cifar100", _shards("cifar100"), is_mirrored=True,
         ),
         DatasetInfo(
+            "cub200", "Caltech-UCSD Birds-200-2011", tuple(map(str, range(200))), 3, SIDE, SIDE,
+            5_994, 5_794, "LicenseRef-non-commercial-research",
+            "https://www.vision.caltech.edu/datasets/cub_200_2011/", is_lossless=False,
+            is_mirrored=True,
+            by_hand="unpack CUB_200_2011.tgz of https://www.vision.caltech.edu/datasets/"
+            "cub_200_2011/ into FOLDER and set SECURITYNET_DATA=FOLDER",
+        ),
+        DatasetInfo(
             "digits", "Optical recognition of handwritten digits (scikit-learn)", TEN_DIGITS,
             1, 8, 8, DIGITS_TRAIN, 1797 - DIGITS_TRAIN, "CC-BY-4.0", "scikit-learn",
         ),
         DatasetInfo(
             "imagenet1k", "ImageNet-1k (ILSVRC 2012), 50 training images a class",
-            tuple(map(str, range(1000))), 3, SIDE, SIDE, 50_000, 50_000, None,
+            tuple(map(str, range(1000))), 3, SIDE, SIDE, 50_000, 50_000,
+            "LicenseRef-non-commercial-research",
             "https://www.image-net.org/", is_lossless=False, is_gated=True, is_mirrored=True,
             by_hand="ask for access at https://www.image-net.org/, put train/nXXXXXXXX/*.JPEG and "
             "val/nXXXXXXXX/*.JPEG into FOLDER/imagenet1k and set SECURITYNET_DATA=FOLDER; or take "
@@ -142,12 +97,15 @@ DATASETS = {
             _shards("mnist"),
         ),
         DatasetInfo(
-            "svhn", "Street View House Numbers", TEN_DIGITS, 3, 32, 32, 73_257, 26_032, None,
-            "ufldl-stanford/svhn", _shards("cropped_digits"),
+            "svhn", "Street View House Numbers", TEN_DIGITS, 3, 32, 32, 73_257, 26_032,
+            "LicenseRef-non-commercial", "ufldl-stanford/svhn", _shards("cropped_digits"),
         ),
+        *medmnist_sets(),
     )
 }  # fmt: skip
 """The named data sets."""
+LARGER = {info.name: info for info in larger_sets()}
+"""MedMNIST with larger sides: named too, but not listed, for no published model wants them."""
 
 
 def load_dataset(
@@ -160,9 +118,10 @@ def load_dataset(
     rather than ``cifar10`` where the two could be confused.
 
     Args:
-        name: ``digits``, ``cifar10``, ``mnist``, the name of another folder in
-            ``SECURITYNET_DATA``, a folder of images or parquet files, or an ``.npz`` file. A folder
-            called ``imagenet1k`` or by a published name of Imagenette is taken for that.
+        name: ``digits``, ``cifar10``, ``pathmnist``, ``pathmnist_224``, the name of another folder
+            in ``SECURITYNET_DATA``, a folder of images or parquet files, or an ``.npz`` file. A
+            folder called ``imagenet1k``, or by a published name of Imagenette or CUB-200-2011, is
+            taken for that.
         num_classes: Refuse a data set with another number of classes.
         progress: Told the share done and a few words.
 
@@ -196,10 +155,17 @@ def _load(name: str, progress: Progress) -> Dataset:
         synsets = tuple(dict.fromkeys(file.parent.name for file in splits.train))
         found = load_decoded(splits, name, cache, progress, expected=synsets)
         return replace(_named(found, info), classes=synsets)
-    if name in DATASETS:
-        info = DATASETS[name]
-        folder = _find(name) or _download(info, progress)
-        return _named(load_decoded(folder, name, cache, progress, expected=info.classes), info)
+    if base in BIRDS:
+        return _birds(name, cache, progress)
+    known = DATASETS.get(name) or LARGER.get(name)
+    if known is not None and known.archive is not None:
+        file = _find_archive(name, known.archive) or _download_archive(
+            known, known.archive, progress
+        )
+        return _named(load_arrays(file, name, cache), known)
+    if known is not None:
+        folder = _find(name) or _download(known, progress)
+        return _named(load_decoded(folder, name, cache, progress, expected=known.classes), known)
     is_path = os.sep in name or name in {"", ".", ".."}
     place = None if is_path else _find(name)
     if place is None and name and (Path(name).is_dir() or Path(name).suffix == ".npz"):
@@ -213,6 +179,15 @@ def _load(name: str, progress: Progress) -> Dataset:
         what = "not a folder" if name and Path(name).exists() else "no such data folder"
         raise UsageError(what, where=name or "''", hint="give a folder or a name")
     raise unknown_id("data set", name, DATASETS, listing="securitynet list datasets")
+
+
+def _birds(name: str, cache: Path, progress: Progress) -> Dataset:
+    """Load CUB-200-2011; photographs by their lists are cut as its models were tested."""
+    info = DATASETS["cub200"]
+    splits = find_splits(_placed(name, info))
+    splits = replace(splits, side=SIDE) if splits.kind == "folder" else splits
+    found = load_decoded(splits, name, cache, progress)
+    return replace(_named(found, info), classes=found.classes)
 
 
 def _placed(name: str, info: DatasetInfo) -> Path:
@@ -242,7 +217,7 @@ def dataset_rows() -> list[dict[str, Any]]:
             "num_classes": len(info.classes),
             "url": info.url,
             "how_to_get": info.how_to_get,
-            "is_available": info.is_packaged or any(map(_find, _folders(info))),
+            "is_available": info.is_packaged or _is_here(info),
         }
         for info in DATASETS.values()
     ]
@@ -250,7 +225,27 @@ def dataset_rows() -> list[dict[str, Any]]:
 
 def _folders(info: DatasetInfo) -> tuple[str, ...]:
     """Return the names that a data set's folder may have."""
-    return FOLDERS if info.name in FOLDERS else (info.name,)
+    known = (names for names in (FOLDERS, BIRDS) if info.name in names)
+    return next(known, (info.name,))
+
+
+def _is_here(info: DatasetInfo) -> bool:
+    if info.archive is not None:
+        return _find_archive(info.name, info.archive) is not None
+    return any(map(_find, _folders(info)))
+
+
+def _find_archive(name: str, archive: Archive) -> Path | None:
+    """Find an npz file as it was published, renamed to its set, or alone in its set's folder."""
+    for base in data_folders():
+        folder, own = base / name, f"{name}.npz"
+        for file in (folder / archive.file, folder / own, base / own):
+            if file.is_file():
+                return file
+        others = list(folder.glob("*.npz"))
+        if len(others) == 1:
+            return others[0]
+    return None
 
 
 def _find(name: str) -> Path | None:
@@ -290,20 +285,44 @@ def _named(dataset: Dataset, info: DatasetInfo) -> Dataset:
     )
 
 
+def _download_archive(info: DatasetInfo, archive: Archive, progress: Progress) -> Path:
+    """Fetch a published npz file and check it against its published md5."""
+    from securitynet.files.download import download
+
+    with _explained(info):
+        return download(
+            archive.url,
+            cache_folder() / "data" / info.name / archive.file,
+            checksum=archive.md5,
+            algorithm="md5",
+            max_bytes=MAX_ARCHIVE,
+            progress=progress,
+        )
+
+
+@contextlib.contextmanager
+def _explained(info: DatasetInfo) -> Iterator[None]:
+    """Say how to have a data set that cannot be downloaded."""
+    try:
+        yield
+    except IntegrityError as error:
+        raise IntegrityError(error.what, where=error.where, hint=info.how_to_get) from error
+    except SecurityNetError as error:
+        raise ResourceError(
+            f"data set {info.name} is not on this machine ({error.what})", hint=info.how_to_get
+        ) from error
+
+
 def _download(info: DatasetInfo, progress: Progress) -> Path:
     """Fetch both splits from the hub, or from ``SECURITYNET_HUB`` in its place."""
     from securitynet.files.download import download
 
     folder = cache_folder() / "data" / info.name
-    try:
+    with _explained(info):
         for split, file in (info.files or {}).items():
             if not (folder / f"{split}.parquet").is_file():
                 url = f"{hub_datasets()}/{info.source}/resolve/main/{file}"
                 download(url, folder / f"{split}.parquet", progress=progress)
-    except SecurityNetError as error:
-        raise ResourceError(
-            f"data set {info.name} is not on this machine ({error.what})", hint=info.how_to_get
-        ) from error
     return folder
 
 

@@ -31,6 +31,7 @@ class Tile:
         is_infected: Whether it is the most suspicious class.
         png: Mask and pattern through the mask, side by side, one pixel a pixel.
         factor: How many times larger it is shown.
+        layer: Of a volume: which slice this is and of how many, as text; else empty.
     """
 
     label: int
@@ -39,6 +40,7 @@ class Tile:
     is_infected: bool
     png: bytes
     factor: int
+    layer: str = ""
 
     @property
     def width(self) -> int:
@@ -49,7 +51,8 @@ class Tile:
     def alt(self) -> str:
         """The text read out instead of the picture."""
         suspicion = ", the most suspicious class" if self.is_infected else ""
-        return f"Reversed trigger for class {self.name}{suspicion}; mask L1 norm {self.norm}"
+        layer = f", {self.layer}" if self.layer else ""
+        return f"Reversed trigger for class {self.name}{suspicion}; mask L1 norm {self.norm}{layer}"
 
 
 def trigger_tiles(
@@ -59,7 +62,8 @@ def trigger_tiles(
 
     Args:
         record: A record with the blobs ``masks`` ``[K, H, W]`` and ``patterns``
-            ``[K, H, W, C]``, both in [0, 1].
+            ``[K, H, W, C]``, both in [0, 1]. Of volumes ``[K, D, H, W]`` and ``[K, D, H, W, C]``
+            the slice is drawn on which the mask is heaviest.
         read_array: Gives the array of a blob's sha256.
 
     Returns:
@@ -72,16 +76,18 @@ def trigger_tiles(
         return None
     masks = np.nan_to_num(np.asarray(read_array(record.blobs["masks"]), dtype=np.float32))
     patterns = np.nan_to_num(np.asarray(read_array(record.blobs["patterns"]), dtype=np.float32))
-    if masks.shape != patterns.shape[:3] or patterns.shape[3:] not in ((1,), (3,)):
+    is_drawable = masks.ndim in (3, 4) and patterns.shape[-1] in (1, 3)
+    if masks.shape != patterns.shape[:-1] or not is_drawable:
         raise ValueError("masks and patterns do not fit")
-    norms = np.abs(masks).sum(axis=(1, 2))
+    norms = np.abs(masks).reshape(len(masks), -1).sum(axis=1)
     infected = record.measures.get("infected_label")
     suspect = None if infected is None else infected.value
     order = sorted(range(len(norms)), key=lambda k: (k != suspect, norms[k]))
     chosen = sorted(order[:MOST_TILES])
     tiles = []
     for k in chosen:
-        png, factor = _png(masks[k], patterns[k])
+        mask, pattern, layer = _flat(masks[k], patterns[k])
+        png, factor = _png(mask, pattern)
         tile = Tile(
             label=k,
             name=nth_class(record, k) or str(k),
@@ -89,9 +95,20 @@ def trigger_tiles(
             is_infected=k == suspect,
             png=png,
             factor=factor,
+            layer=layer,
         )
         tiles.append(tile)
     return tuple(tiles)
+
+
+def _flat(
+    mask: NDArray[np.float32], pattern: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], str]:
+    """Return a picture's mask and pattern, or a volume's slice and which one it is."""
+    if mask.ndim == 2:
+        return mask, pattern, ""
+    heaviest = int(mask.sum(axis=(1, 2)).argmax())
+    return mask[heaviest], pattern[heaviest], f"slice {heaviest + 1} of {len(mask)}"
 
 
 def _png(mask: NDArray[np.float32], pattern: NDArray[np.float32]) -> tuple[bytes, int]:

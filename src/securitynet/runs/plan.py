@@ -130,8 +130,8 @@ def make_group(
         SecurityNetError: If the data or the weights cannot be had; nothing was written.
     """
     dataset = settings.data or card.dataset
-    _check_pictures(card)
     audit, n_classes = audit_of(dataset)
+    _check_sides(card, dataset, audit)
     part = part_of(card, audit)
     if part is None:
         _check_classes(card, dataset, n_classes)
@@ -158,12 +158,21 @@ def make_group(
     return Group(card, dataset, jobs, settings)
 
 
-def _check_pictures(card: ModelCard) -> None:
-    if card.input.depth is not None:
-        raise UsageError(
-            f"{card.id} classifies volumes, and only pictures can be evaluated",
-            hint="choose another model, or use it from Python: sn.load answers volumes",
-        )
+def _check_sides(card: ModelCard, dataset: str, audit: Audit) -> None:
+    """Refuse volumes for a model of pictures and the reverse; volumes are never resized."""
+    sides, wanted = audit.data.audit.shape[:-1], card.input.sides
+    if len(sides) == len(wanted) and (card.input.depth is None or sides == wanted):
+        return
+    kinds = {2: "pictures", 3: "volumes"}
+    raise UsageError(
+        f"{card.id} classifies {kinds[len(wanted)]} of {_product(wanted)}, {dataset} holds "
+        f"{kinds[len(sides)]} of {_product(sides)}",
+        hint=f"its card says that it was trained on {card.dataset}",
+    )
+
+
+def _product(sides: tuple[int, ...]) -> str:
+    return "x".join(map(str, sides))
 
 
 def part_of(card: ModelCard, audit: Audit) -> Part | None:

@@ -87,8 +87,7 @@ def run_group(
     part = part_of(group.card, audit)
     if part is not None:
         audit = replace(audit, notes=(*audit.notes, part.flag))
-    height, width, _ = audit.data.audit.shape
-    with threads_for(height, width):
+    with threads_for(*audit.data.audit.shape[:-1]):
         _run_jobs(group, audit, store, _rising(progress), done)
 
 

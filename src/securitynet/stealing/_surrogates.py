@@ -46,9 +46,9 @@ class Copyist:
             targets: Labels ``[budget]`` or posteriors ``[budget, K]``.
             seed: Seed of weights, order and augmentation.
         """
-        height, width, channels = self.data.queries.shape
+        *sides, channels = self.data.queries.shape
         module = build_network(
-            self.network, channels=channels, height=height, width=width,
+            self.network, channels=channels, sides=tuple(sides),
             num_classes=self.data.num_classes, seed=seed,
         )  # fmt: skip
         pixels = self.data.queries.pixels(0, budget)

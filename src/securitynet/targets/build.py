@@ -171,14 +171,9 @@ def _securitynet(name: str, card: ModelCard, options: dict[str, Any]) -> nn.Modu
         return published(name, card.num_classes, card.input.channels, options)
     _refuse_options(f"securitynet/{name}", options)
     if name in NETWORKS:
-        spec = card.input
+        spec, n_classes = card.input, card.num_classes
         return build_network(
-            name,
-            channels=spec.channels,
-            height=spec.height,
-            width=spec.width,
-            num_classes=card.num_classes,
-            seed=0,
+            name, channels=spec.channels, sides=spec.sides, num_classes=n_classes, seed=0
         )
     return cifar_resnet(name, num_classes=card.num_classes, channels=card.input.channels)
 

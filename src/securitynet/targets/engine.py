@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,7 +30,7 @@ from torch.fx.experimental.optimization import fuse
 from securitynet.catalogue.cards import InputSpec
 from securitynet.errors import RefusedError
 from securitynet.targets.parity import Parity, compare
-from securitynet.targets.transform import PixelInput
+from securitynet.targets.transform import PixelInput, with_channels_last
 
 log = logging.getLogger(__name__)
 
@@ -85,9 +86,9 @@ class Engine:
         """Freeze the classifier and put the pixel transform in front of it."""
         self.device = device
         self.plain = _frozen(PixelInput(spec), _copied(classifier)).to(device)
-        layout = torch.channels_last if spec.depth is None else torch.contiguous_format
-        fast = _frozen(PixelInput(spec, layout), _folded(self.plain[1])).to(device)
-        self.fast: nn.Sequential = fast.to(memory_format=layout)
+        fast = _frozen(PixelInput(spec, torch.channels_last), _folded(self.plain[1])).to(device)
+        with_channels_last(fast, len(spec.sides))
+        self.fast: nn.Sequential = fast
         self.precision = FOLDED
         self.parity: Parity | None = None
         self.gives_posteriors = False
@@ -199,7 +200,7 @@ class Engine:
     def _rehearse(self, spec: InputSpec) -> None:
         """Put noise through both paths: drop a fold that changes answers, notice posteriors."""
         generator = torch.Generator().manual_seed(0)
-        noise = torch.rand(N_NOISE, spec.channels, spec.height, spec.width, generator=generator)
+        noise = torch.rand(N_NOISE, spec.channels, *spec.sides, generator=generator)
         try:
             plain = self._logits(self.plain, noise)
         except (*FORWARD_ERRORS, RefusedError):
@@ -340,7 +341,7 @@ def _first_batch(spec: InputSpec, device: torch.device) -> int:
 
     Not timed: on a busy machine timing picks at random, and the batch would differ between runs.
     """
-    area = spec.height * spec.width
+    area = math.prod(spec.sides)
     if device.type == "cpu":
         return min(64, max(16, 2**16 // area))
     return min(2048, max(64, 2**24 // area))

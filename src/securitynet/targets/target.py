@@ -122,7 +122,8 @@ class Target:
     """One model under audit, as seen at one access level.
 
     Images are asked as :class:`Images` views (answers are cached) or as pixels: uint8
-    ``[n, H, W, C]`` arrays or float tensors ``[n, C, H, W]`` in [0, 1] (answered afresh).
+    ``[n, H, W, C]`` arrays or float tensors ``[n, C, H, W]`` in [0, 1] (answered afresh); volumes
+    have their slices ``D`` before ``H``.
     Every image asked counts as one query, whether its answer was cached or not.
 
     Args:
@@ -309,5 +310,8 @@ class Target:
 
 
 def as_pixels(images: Pixels) -> Tensor:
-    """Turn uint8 ``[n, H, W, C]`` into floats in [0, 1], ``[n, C, H, W]``, channels-last."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255)
+    """Turn uint8 ``[n, H, W, C]`` into floats in [0, 1], ``[n, C, H, W]``, channels-last.
+
+    Volumes ``[n, D, H, W, C]`` become ``[n, C, D, H, W]``.
+    """
+    return torch.from_numpy(images).movedim(-1, 1).float().div_(255)

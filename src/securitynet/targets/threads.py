@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 
 import torch
@@ -11,15 +12,14 @@ SMALL_PIXELS = 256
 
 
 @contextlib.contextmanager
-def threads_for(height: int, width: int) -> Iterator[None]:
+def threads_for(*sides: int) -> Iterator[None]:
     """Use one thread for images of up to 16 x 16 pixels: there a second one only costs time.
 
     Args:
-        height: Rows of an image.
-        width: Columns of an image.
+        sides: Rows and columns of an image; of a volume slices, rows and columns.
     """
     before = torch.get_num_threads()
-    if height * width <= SMALL_PIXELS:
+    if math.prod(sides) <= SMALL_PIXELS:
         torch.set_num_threads(1)
     try:
         yield

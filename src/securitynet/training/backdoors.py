@@ -25,7 +25,8 @@ class Trigger:
     """A fixed change of an image that a backdoored model takes for its target class.
 
     ``badnets``: a square patch (Gu et al., arXiv 1708.06733, section 4). ``blend``: uniform noise
-    mixed into the whole image (Chen et al., arXiv 1712.05526, section 4.2).
+    mixed into the whole image (Chen et al., arXiv 1712.05526, section 4.2). In a volume the patch
+    is a cube, in the last slices where it is at the bottom and in the first where at the top.
 
     Attributes:
         kind: ``badnets`` or ``blend``.
@@ -68,10 +69,10 @@ class Trigger:
         """Return triggered copies.
 
         Args:
-            pixels: uint8 ``[n, H, W, C]``; left as they are.
+            pixels: uint8 ``[n, H, W, C]`` or ``[n, D, H, W, C]``; left as they are.
 
         Returns:
-            uint8 ``[n, H, W, C]``.
+            uint8 of the same shape.
 
         Raises:
             UsageError: If the patch does not fit into the images.
@@ -79,34 +80,32 @@ class Trigger:
         if self.kind == "blend":
             return self._blend(pixels)
         triggered = pixels.copy()
-        rows, columns = self.box(pixels.shape[1], pixels.shape[2])
-        triggered[:, rows, columns] = self._patch(rows.stop - rows.start)[:, :, None]
+        box = self.box(*pixels.shape[1:-1])
+        triggered[(slice(None), *box)] = self._patch(*(part.stop - part.start for part in box))
         return triggered
 
-    def box(self, height: int, width: int) -> tuple[slice, slice]:
-        """Return rows and columns of the patch in images of this size.
+    def box(self, *sides: int) -> tuple[slice, ...]:
+        """Return where the patch is in images of this size: rows and columns, slices first.
 
         Raises:
             UsageError: If the patch does not fit.
         """
-        side = self.size or (2 if min(height, width) < _SMALL_SIDE else 3)
-        if side + self.margin > min(height, width):
+        side = self.size or (2 if min(sides) < _SMALL_SIDE else 3)
+        if side + self.margin > min(sides):
             raise UsageError(
                 f"a patch of {side} with margin {self.margin} does not fit into "
-                f"{height}x{width} pixels",
+                f"{'x'.join(map(str, sides))} pixels",
                 where="trigger",
                 hint="lower size or margin",
             )
-        low, bottom, right = self.margin, height - side - self.margin, width - side - self.margin
-        corners = {
-            "bottom-right": (bottom, right),
-            "bottom-left": (bottom, low),
-            "top-right": (low, right),
-            "top-left": (low, low),
-            "centre": ((height - side) // 2, (width - side) // 2),
-        }
-        top, left = corners[self.position]
-        return slice(top, top + side), slice(left, left + side)
+        if self.position == "centre":
+            begins = [(length - side) // 2 for length in sides]
+        else:
+            ends = [length - side - self.margin for length in sides]
+            is_far = [self.position.startswith("bottom")] * (len(sides) - 1)
+            is_far.append(self.position.endswith("right"))
+            begins = [end if far else self.margin for end, far in zip(ends, is_far, strict=True)]
+        return tuple(slice(begin, begin + side) for begin in begins)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -126,11 +125,12 @@ class Trigger:
             raise _malformed(f"unknown attribute {', '.join(sorted(map(str, unknown)))}")
         return cls(**record)
 
-    def _patch(self, side: int) -> Pixels:
+    def _patch(self, *sides: int) -> Pixels:
+        """Return the patch, with a dimension for the channels."""
         if self.pattern == "white":
-            return np.full((side, side), 255, dtype=np.uint8)
-        is_white = np.indices((side, side)).sum(0) % 2 == 0
-        return np.where(is_white, 255, 0).astype(np.uint8)
+            return np.full((*sides, 1), 255, dtype=np.uint8)
+        is_white = np.indices(sides).sum(0) % 2 == 0
+        return np.where(is_white, 255, 0).astype(np.uint8)[..., None]
 
     def _blend(self, pixels: Pixels) -> Pixels:
         rng = np.random.default_rng(self.noise_seed)
@@ -161,7 +161,7 @@ class Poison:
         """Return a batch with the trigger on its poisoned images.
 
         Args:
-            pixels: uint8 ``[m, H, W, C]``.
+            pixels: uint8 ``[m, H, W, C]`` or ``[m, D, H, W, C]``.
             positions: Which training images these are, int64 ``[m]``.
         """
         rows = self.is_poisoned[positions]

@@ -80,8 +80,7 @@ def train_models(
     Raises:
         UsageError: If the recipe cannot work on this data.
     """
-    height, width, _ = dataset.train.shape
-    with threads_for(height, width):
+    with threads_for(*dataset.train.shape[:-1]):
         return _train_both(plan, dataset, folder, progress)
 
 
@@ -159,8 +158,8 @@ def _training_images(plan: TrainingPlan, dataset: Dataset) -> Images:
 
 
 def _draft(plan: TrainingPlan, dataset: Dataset) -> ModelCard:
-    height, width, channels = dataset.train.shape
-    spec = InputSpec(channels, height, width)
+    *slices, height, width, channels = dataset.train.shape
+    spec = InputSpec(channels, height, width, depth=slices[0] if slices else None)
     architecture: Any = plan.architecture
     if plan.start is not None:
         spec, architecture = plan.start.input, plan.start.architecture

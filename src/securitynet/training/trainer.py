@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch.nn import functional
 
 from securitynet.errors import UsageError
 from securitynet.targets.engine import has_native_bf16
+from securitynet.targets.transform import with_channels_last
 
 Targets = NDArray[np.int64] | NDArray[np.float64] | NDArray[np.float32]
 Stamp = Callable[[NDArray[np.uint8], NDArray[np.int64]], NDArray[np.uint8]]
@@ -71,7 +73,8 @@ def fit(
 
     Args:
         module: Maps pixels in [0, 1] ``[n, C, H, W]`` to logits ``[n, K]``.
-        pixels: Images, uint8 ``[n, H, W, C]``.
+        pixels: Images, uint8 ``[n, H, W, C]``, or volumes ``[n, D, H, W, C]``, for which every
+            shape here has the slices ``D`` before ``H``.
         targets: Labels int64 ``[n]``, or posteriors ``[n, K]`` (soft cross-entropy).
         recipe: How to train.
         seed: Seed of order, augmentation and dropout.
@@ -96,8 +99,11 @@ def fit(
 def _check(pixels: NDArray[np.uint8], targets: Targets) -> None:
     if len(pixels) != len(targets) or len(pixels) < 2:
         raise UsageError(f"{len(pixels)} images with {len(targets)} targets cannot be trained on")
-    if pixels.dtype != np.uint8 or pixels.ndim != 4:
-        raise UsageError(f"images must be uint8 [n, H, W, C], not {pixels.dtype} {pixels.shape}")
+    if pixels.dtype != np.uint8 or pixels.ndim not in (4, 5):
+        raise UsageError(
+            f"images must be uint8 [n, H, W, C] or [n, D, H, W, C], not {pixels.dtype} "
+            f"{pixels.shape}"
+        )
     is_hard = np.issubdtype(targets.dtype, np.integer)
     if targets.ndim != (1 if is_hard else 2) or not (np.isfinite(targets) & (targets >= 0)).all():
         raise UsageError(
@@ -116,7 +122,7 @@ def _train(
     progress: Callable[[float, str], None] | None,
     stamp: Stamp | None,
 ) -> nn.Module:
-    module = module.to(device).to(memory_format=torch.channels_last).train()
+    module = with_channels_last(module.to(device), pixels.ndim - 2).train()
     images = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
     answers = torch.from_numpy(np.ascontiguousarray(targets)).to(device)
     answers = answers.float() if answers.is_floating_point() else answers.long()
@@ -169,11 +175,21 @@ def _optimiser(
 def _loss(
     module: nn.Module, batch: Tensor, answers: Tensor, recipe: Recipe, device: torch.device
 ) -> Tensor:
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_native_bf16(device)):
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=_is_bf16(batch, device)):
         logits: Tensor = module(batch).float()
         if answers.is_floating_point():
             return functional.cross_entropy(logits, answers)
         return functional.cross_entropy(logits, answers, label_smoothing=recipe.label_smoothing)
+
+
+def _is_bf16(batch: Tensor, device: torch.device) -> bool:
+    """Whether to train in bf16; on a CPU not on volumes.
+
+    Where slices, rows and columns are few (2x2x2), torch 2.15 with oneDNN returns garbage for the
+    bf16 gradient of a Conv3d's kernel, NaN included; answers and gradients of inputs are right.
+    """
+    is_flat = batch.dim() == 4
+    return has_native_bf16(device) and (is_flat or device.type != "cpu")
 
 
 def _check_converging(loss: Tensor, epoch: int) -> None:
@@ -183,7 +199,7 @@ def _check_converging(loss: Tensor, epoch: int) -> None:
 
 
 def _augmented(chosen: Tensor, recipe: Recipe, generator: torch.Generator) -> Tensor:
-    """Augment uint8 ``[n, H, W, C]``."""
+    """Augment uint8 ``[n, H, W, C]`` or ``[n, D, H, W, C]``."""
     if recipe.is_augmented:
         chosen = _shift(chosen, recipe.is_flipped, generator)
     if recipe.cutout:
@@ -193,7 +209,7 @@ def _augmented(chosen: Tensor, recipe: Recipe, generator: torch.Generator) -> Te
 
 def _as_pixels(batch: Tensor) -> Tensor:
     """Turn uint8 ``[n, H, W, C]`` into floats in [0, 1], ``[n, C, H, W]``, channels-last."""
-    return (batch.float() / 255).permute(0, 3, 1, 2)
+    return (batch.float() / 255).movedim(-1, 1)
 
 
 def _shift(pixels: Tensor, is_flipped: bool, generator: torch.Generator) -> Tensor:
@@ -201,16 +217,24 @@ def _shift(pixels: Tensor, is_flipped: bool, generator: torch.Generator) -> Tens
 
     What is shifted in is the image's reflection. Everything is one gather of uint8 pixels.
     """
-    n, height, width, _ = pixels.shape
-    reach = max(1, min(height, width) // 8)
-    rows = _reflected(torch.randint(-reach, reach + 1, (n, 1), generator=generator), height)
-    columns = _reflected(torch.randint(-reach, reach + 1, (n, 1), generator=generator), width)
+    n, *sides, _ = pixels.shape
+    reach = max(1, min(sides) // 8)
+    places = [
+        _reflected(torch.randint(-reach, reach + 1, (n, 1), generator=generator), side)
+        for side in sides
+    ]
     if is_flipped:
         is_turned = torch.rand(n, generator=generator) < 0.5
-        columns = torch.where(is_turned[:, None], columns.flip(1), columns)
-    rows, columns = rows.to(pixels.device), columns.to(pixels.device)
-    index = torch.arange(n, device=pixels.device)[:, None, None]
-    return pixels[index, rows[:, :, None], columns[:, None, :]]
+        places[-1] = torch.where(is_turned[:, None], places[-1].flip(1), places[-1])
+    index = [torch.arange(n, device=pixels.device).reshape(-1, *[1] * len(sides))]
+    return pixels[(*index, *_crossed([place.to(pixels.device) for place in places]))]
+
+
+def _crossed(lines: list[Tensor]) -> list[Tensor]:
+    """Give every axis' ``[n, side]`` values a dimension of its own, so that they broadcast."""
+    n_axes = len(lines)
+    shapes = [[1] * i + [-1] + [1] * (n_axes - 1 - i) for i in range(n_axes)]
+    return [line.reshape(len(line), *shape) for line, shape in zip(lines, shapes, strict=True)]
 
 
 def _reflected(shift: Tensor, side: int) -> Tensor:
@@ -221,11 +245,11 @@ def _reflected(shift: Tensor, side: int) -> Tensor:
 
 def _cut_out(pixels: Tensor, side: int, generator: torch.Generator) -> Tensor:
     """Blank (to mid-grey) a square around a random position; it may stick out of the image."""
-    n, height, width, _ = pixels.shape
+    n, *sides, _ = pixels.shape
     inside = []
-    for length in (height, width):
+    for length in sides:
         start = torch.randint(0, length, (n, 1), generator=generator) - side // 2
         offset = torch.arange(length) - start
         inside.append(((offset >= 0) & (offset < side)).to(pixels.device))
-    is_blank = inside[0][:, :, None] & inside[1][:, None, :]
+    is_blank = functools.reduce(torch.logical_and, _crossed(inside))
     return pixels.masked_fill(is_blank[..., None], 128)
