@@ -6,7 +6,7 @@ import zipfile
 import pytest
 
 from securitynet.errors import IntegrityError, ResourceError
-from securitynet.weights.archive import _directory_bytes, extract_member
+from securitynet.weights.archive import directory_bytes, extract_member
 
 BODY = bytes(range(256)) * 64
 
@@ -128,7 +128,7 @@ def test_a_comment_does_not_hide_the_directory(make):
     with zipfile.ZipFile(path, "a") as archive:
         archive.comment = b"PK\x05" * 1000
     with path.open("rb") as file:
-        assert 40 < _directory_bytes(file) < 100
+        assert 40 < directory_bytes(file) < 100
 
 
 def test_a_folder_that_cannot_be_written_is_named(make, tmp_path):

@@ -23,6 +23,7 @@ from securitynet.errors import EXIT_FAILED, EXIT_OK, SecurityNetError, UsageErro
 
 if TYPE_CHECKING:
     from securitynet.catalogue.cards import ModelCard
+    from securitynet.weights.inspect import ScanReport
 
 
 def get(
@@ -100,42 +101,85 @@ def choose_cards(names: list[str], filters: list[str], *, everything: bool) -> l
     return [card for card in named.values() if card.id in wanted]
 
 
+SarifOption = Annotated[
+    str | None,
+    typer.Option("--sarif", metavar="FILE|-", help="Write SARIF 2.1.0 for code scanning; - = "
+                 "stdout."),
+]  # fmt: skip
+
+
 def scan(
     files: Annotated[
-        list[str], typer.Argument(metavar="PATH|MODEL...", help="Checkpoint files or models.")
+        list[str],
+        typer.Argument(metavar="PATH|MODEL...", help="Checkpoint files, folders or models."),
     ],
     json: JsonOption = False,
+    sarif: SarifOption = None,
     store: StoreOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
     """Say whether checkpoint files are safe to open, with the evidence. Executes nothing."""
-    from securitynet.weights.inspect import scan as inspect
-
     set_verbosity(quiet, verbose)
-    reports = []
+    if json and sarif == "-":
+        raise UsageError("--json and --sarif - both write to stdout", hint="give one a file")
+    reports: list[ScanReport] = []
     with progress_bar("scan", quiet=quiet) as progress:
         for i, name in enumerate(files):
             progress(i / len(files), name)
-            reports.append(inspect(_checkpoint(name)))
+            reports += _reports(name)
     if json:
         print_json([report.to_json() for report in reports])
-    else:
+    elif sarif != "-":
         for report in reports:
-            size = f"{report.format or 'unknown format'}, {report.bytes:,} bytes"
-            line(f"{report.verdict:<9} {report.path}  ({size}, sha256 {report.sha256[:16]})")
-            for finding in report.findings:
-                line(f"          {finding}")
+            _print_report(report)
+    if sarif is not None:
+        _write_sarif(reports, sarif)
     is_safe = all(report.verdict == "SAFE" for report in reports)
     if not is_safe and not quiet:
-        note("do not open these files with torch.load or pickle")
+        note("do not open what is not SAFE with torch.load, pickle or its own loader")
     raise typer.Exit(EXIT_OK if is_safe else EXIT_FAILED)
+
+
+def _reports(name: str) -> list[ScanReport]:
+    from securitynet.weights.inspect import scan as inspect
+    from securitynet.weights.inspect import scan_folder
+
+    path = Path(name)
+    if path.is_dir() and not (path / "card.json").is_file():
+        return scan_folder(path)
+    return [inspect(_checkpoint(name))]
+
+
+def _print_report(report: ScanReport) -> None:
+    facts = [report.format or "unknown format", f"{report.bytes:,} bytes"]
+    if report.tensors is not None and report.tensors.count:
+        dtypes = " ".join(report.tensors.dtypes)
+        facts.append(f"{report.tensors.count:,} tensors of {report.tensors.elements:,} {dtypes}")
+    facts.append(f"sha256 {(report.sha256 or 'none')[:16]}")
+    line(f"{report.verdict:<9} {report.path}  ({', '.join(facts)})")
+    for finding in report.findings:
+        line(f"          {finding}")
+
+
+def _write_sarif(reports: list[ScanReport], destination: str) -> None:
+    import json
+
+    from securitynet import __version__
+    from securitynet.cli.sarif import to_sarif
+    from securitynet.files.atomic import write_text
+
+    document = to_sarif(reports, version=__version__)
+    if destination == "-":
+        print_json(document)
+    else:
+        write_text(Path(destination), json.dumps(document, indent=1) + "\n")
 
 
 def _checkpoint(name: str) -> Path:
     """Return the file of a path, or of a model whose bytes are at hand."""
     path = Path(name)
-    if path.is_file() and path.suffix != ".json":
+    if path.is_file() and not (path.suffix == ".json" and _is_card(path)):
         return path
     from securitynet.catalogue.database import find_card, known_ids
     from securitynet.weights.door import locate
@@ -145,3 +189,14 @@ def _checkpoint(name: str) -> Path:
         raise unknown_id("file or model", name, known, listing="securitynet list models")
     card = find_card(name)
     return locate(card.weights, folder=card.folder, where=card.id)
+
+
+def _is_card(path: Path) -> bool:
+    """Whether a JSON file means to be a model card, not a configuration."""
+    import json
+
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(record, dict) and not record.keys().isdisjoint({"weights", "num_classes"})

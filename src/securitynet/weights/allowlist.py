@@ -9,20 +9,33 @@ STORAGE_BYTES = {
 }  # fmt: skip
 """Bytes an element of each kind of storage takes."""
 
-_DTYPES = (
-    "bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64",
-    "bfloat16", "complex64", "complex128",
+STORAGE_DTYPES = {
+    "BoolStorage": "bool", "ByteStorage": "uint8", "CharStorage": "int8", "ShortStorage": "int16",
+    "IntStorage": "int32", "LongStorage": "int64", "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16", "FloatStorage": "float32", "DoubleStorage": "float64",
+    "ComplexFloatStorage": "complex64", "ComplexDoubleStorage": "complex128",
+    "UntypedStorage": "uint8",
+}  # fmt: skip
+"""Type of its elements."""
+
+NAMED_DTYPES = frozenset(
+    ("torch", name)
+    for name in (
+        "bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64",
+        "bfloat16", "complex64", "complex128",
+    )
 )  # fmt: skip
+
+NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray")
+"""Where numpy's own pickling lies, before and since version 2."""
 
 REBUILD = frozenset(("torch._utils", name) for name in ("_rebuild_tensor", "_rebuild_tensor_v2"))
 """Functions that make a tensor of a storage, an offset, a size and strides."""
 
 INERT = frozenset(
     {
-        ("numpy.core.multiarray", "scalar"),
-        ("numpy._core.multiarray", "scalar"),
-        ("numpy.core.multiarray", "_reconstruct"),
-        ("numpy._core.multiarray", "_reconstruct"),
+        *((module, "scalar") for module in NUMPY),
+        *((module, "_reconstruct") for module in NUMPY),
         ("numpy", "dtype"),
         ("numpy", "ndarray"),
         ("argparse", "Namespace"),
@@ -41,16 +54,17 @@ CALLED = frozenset(
         ("builtins", "set"),
         ("__builtin__", "set"),
         *REBUILD,
-        *INERT,
+        *(INERT - {("numpy", "ndarray")}),
     }
 )
-"""Globals that may be called."""
+"""Globals that may be called, each with the arguments that ``labels.RULES`` allows."""
 
 ALLOWED = frozenset(
     {
         ("torch.storage", "UntypedStorage"),
+        ("numpy", "ndarray"),
         *(("torch", kind) for kind in STORAGE_BYTES),
-        *(("torch", dtype) for dtype in _DTYPES),
+        *NAMED_DTYPES,
         *CALLED,
     }
 )

@@ -59,7 +59,7 @@ def extract_member(
 def _check_directory(archive: Path, where: str) -> None:
     """Refuse what is no zip file, and a directory too large to be read into memory."""
     with archive.open("rb") as file:
-        length = _directory_bytes(file)
+        length = directory_bytes(file)
     if length is None:
         raise IntegrityError(
             f"{archive.name} is not a zip archive",
@@ -70,14 +70,23 @@ def _check_directory(archive: Path, where: str) -> None:
         raise IntegrityError(f"the archive's directory has {length:,} bytes", where=where)
 
 
-def _directory_bytes(file: BinaryIO) -> int | None:
+def directory_bytes(file: BinaryIO) -> int | None:
+    """Return the length of a zip file's central directory, ``None`` if this is no zip file."""
     size = file.seek(0, 2)
-    file.seek(max(0, size - 22 - 0xFFFF))
+    file.seek(max(0, size - 22 - 76 - 0xFFFF))
     tail = file.read()
     begin = tail.rfind(END)
     if begin < 0 or len(tail) - begin < 22:
         return None
-    return int(struct.unpack_from("<I", tail, begin + 12)[0])
+    length = int(struct.unpack_from("<I", tail, begin + 12)[0])
+    return max(0 if length == 0xFFFFFFFF else length, _zip64_bytes(tail[:begin]))
+
+
+def _zip64_bytes(before: bytes) -> int:
+    """Return the length that a zip64 end record, if there is one, gives the directory."""
+    if before[-20:-16] != b"PK\x06\x07" or len(before) < 76:
+        return 0
+    return int(struct.unpack_from("<Q", before, len(before) - 76 + 40)[0])
 
 
 def _find(archive: zipfile.ZipFile, member: str, where: str) -> zipfile.ZipInfo:

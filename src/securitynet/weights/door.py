@@ -21,6 +21,7 @@ from securitynet.weights.locate import Progress, locate
 __all__ = ["Opened", "locate", "open_checkpoint"]
 
 REFUSAL = "do not open it; if you trust its author, ask for safetensors"
+LOADED = ("torch-zip", "torch-legacy", "safetensors")
 LAYOUT = 2
 """Rises when what the cache holds changes."""
 
@@ -152,6 +153,12 @@ def _convert_copy(
     if report.verdict != "SAFE":
         _refuse(report, where)
     form = report.format or ""
+    if form not in LOADED:
+        raise UnsafeFileError(
+            f"{form} is not a format that weights are loaded from",
+            where=where,
+            hint=f"weights come as {', '.join(LOADED)}",
+        )
     facts = convert(source, made, form=form, sha256=sha256, state_key=state_key, where=where)
     after = scan(made)
     if after.verdict != "SAFE" or after.format != "safetensors":

@@ -12,35 +12,30 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
-from securitynet.weights.allowlist import ALLOWED, CALLED, INERT, REBUILD, STORAGE_BYTES
-from securitynet.weights.findings import Finding, Kind, damage
+from securitynet.weights.allowlist import ALLOWED, CALLED, REBUILD
+from securitynet.weights.findings import Finding, Kind, Tensors, damage, printable
+from securitynet.weights.labels import (
+    NEW,
+    RULES,
+    Label,
+    Storage,
+    is_bare,
+    is_key,
+    keys_of,
+    state_problem,
+    storage_of,
+    tensor_of,
+)
 
 MAX_OPCODES = 500_000
 MAX_FINDINGS = 20
 MAX_ITEM_BYTES = 16 * 2**20
 MAX_LONG_BYTES = 64
 MAX_DEPTH = 200
-MAX_SIDES = 16
+MAX_TEXT = 4096
+"""Characters; of a longer text only is kept that it is one: no name is that long."""
 SHOWN = 60
 ORDERED_DICT = ("collections", "OrderedDict")
-
-
-@dataclass(slots=True)
-class Label:
-    """What stands for an object: its kind, what is known of it, and how deep it nests."""
-
-    kind: str
-    value: Any = None
-    depth: int = 0
-
-
-@dataclass(frozen=True)
-class Storage:
-    """A tensor's memory as the pickle names it: ``numel`` elements of ``item_bytes`` each."""
-
-    key: str
-    numel: int
-    item_bytes: int
 
 
 @dataclass
@@ -53,7 +48,7 @@ class Walk:
         value: Label of what it leaves.
         globals: Names it imports.
         storages: Memory that its tensors use.
-        n_elements: Elements that its tensors have in all.
+        tensors: How many tensors it makes, of how many elements and which types.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -61,13 +56,24 @@ class Walk:
     value: Label | None = None
     globals: set[tuple[str, str]] = field(default_factory=set)
     storages: set[Storage] = field(default_factory=set)
-    n_elements: int = 0
+    tensors: Tensors = field(default_factory=Tensors)
 
     def bombs(self, n_bytes: int) -> list[Finding]:
         """Return the finding that tensors would unpack to far more than the file's bytes."""
-        if self.n_elements <= 4 * max(n_bytes, 2**20):
+        n_elements = self.tensors.elements
+        if n_elements <= 4 * max(n_bytes, 2**20):
             return []
-        return [Finding(what=f"tensors unpack to {self.n_elements:,} elements: a bomb")]
+        return [Finding(what=f"tensors unpack to {n_elements:,} elements: a bomb")]
+
+    def clashes(self) -> list[Finding]:
+        """Return the finding that a storage is asked for in two sizes or types."""
+        if len({storage.key for storage in self.storages}) == len(self.storages):
+            return []
+        return [Finding(what="one storage has two sizes or types", member="storages")]
+
+
+class TooLargeError(ValueError):
+    """Raised within a walk for an item that is over the limit of what is read."""
 
 
 class _Bounded:
@@ -80,7 +86,7 @@ class _Bounded:
 
     def read(self, size: int) -> bytes:
         if size > MAX_ITEM_BYTES:
-            raise ValueError(f"an item of {size:,} bytes")
+            raise TooLargeError(f"an item of {size:,} bytes is over the limit")
         return self._file.read(size)
 
     def readline(self) -> bytes:
@@ -109,8 +115,11 @@ def walk(file: BinaryIO, *, member: str = "", start: int = 0) -> Walk:
                 machine.find(f"more than {MAX_OPCODES:,} opcodes", kind="unknown")
             if machine.is_stopped or len(machine.walk.findings) >= MAX_FINDINGS:
                 return machine.walk
+    except TooLargeError as error:
+        machine.find(str(error), kind="unknown")
+        return machine.walk
     except (ValueError, LookupError, OverflowError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = printable(" ".join(str(error).split()))
         machine.walk.findings.append(damage(f"not a whole pickle: {reason}", member, file.tell()))
         return machine.walk
     machine.walk.end = file.tell()
@@ -134,7 +143,7 @@ class _Machine:
     def step(self, opcode: str, argument: Any, position: int) -> None:
         self._opcode, self._position = opcode, position
         if opcode in _CONSTANTS:
-            self.push(_CONSTANTS[opcode], argument)
+            self.constant(_CONSTANTS[opcode], argument)
         elif opcode in _ACTIONS:
             _ACTIONS[opcode](self, argument)
         else:
@@ -152,6 +161,10 @@ class _Machine:
 
     def push(self, kind: str, value: Any = None, depth: int = 0) -> None:
         self.stack.append(Label(kind, value, depth))
+
+    def constant(self, kind: str, argument: Any) -> None:
+        is_short = isinstance(argument, str) and len(argument) <= MAX_TEXT
+        self.push(kind, argument if is_short else None)
 
     def pop(self) -> Label:
         return self.stack.pop()
@@ -186,6 +199,14 @@ class _Machine:
         self._check_depth(depth)
         self.push("tuple", tuple(items), depth)
 
+    def list_of(self, items: list[Label]) -> None:
+        self.push("list", [])
+        self.fill(items, ("list",))
+
+    def dict_of(self, items: list[Label]) -> None:
+        self.push("dict")
+        self.fill(items, _FILLED)
+
     def fill(self, items: list[Label], kinds: tuple[str, ...]) -> None:
         target = self.stack[-1]
         if target.kind not in kinds:
@@ -194,6 +215,10 @@ class _Machine:
         target.depth = max([target.depth, *(item.depth + 1 for item in items)])
         if target.kind == "list":
             target.value.extend(items)
+        elif not (all(map(is_key, items)) if target.kind == "set" else keys_of(items)):
+            self.find("has a key that is no plain value", kind="unknown")
+        elif target.kind == "ordered dict":
+            target.value = True
         self._check_depth(target.depth)
 
     def _check_depth(self, depth: int) -> None:
@@ -227,85 +252,62 @@ class _Machine:
         arguments, function = self.pop(), self.pop()
         depth = 1 + max(arguments.depth, function.depth)
         self._check_depth(depth)
+        made = Label("other", None, depth)
+        name = function.value
         if function.kind != "global" or arguments.kind != "tuple":
-            self.find(f"calls a {function.kind}", kind="danger")
-        elif function.value not in CALLED and function.value in ALLOWED:
-            self.find(f"calls {'.'.join(function.value)}", name=".".join(function.value))
-        elif function.value in REBUILD:
-            self._rebuild(arguments.value)
-        elif function.value == ("_codecs", "encode") and not _is_latin(arguments.value):
-            self.find("encodes other than latin1", name="_codecs.encode", kind="danger")
-        is_dict = function.value == ORDERED_DICT
-        self.push("ordered dict" if is_dict else "object", function.value, depth)
+            self.find(f"calls a {function.kind}")
+        elif name in ALLOWED and (name not in CALLED or (self._opcode == "NEWOBJ" and
+                                                         name not in NEW)):  # fmt: skip
+            self.find(f"calls {'.'.join(name)}", name=".".join(name))
+        elif name in ALLOWED:
+            made = self._made(name, arguments.value, depth)
+        self.stack.append(made)
+
+    def _made(self, name: tuple[str, str], arguments: tuple[Label, ...], depth: int) -> Label:
+        """Return what an allowed call makes, after a look at its arguments."""
+        if name in REBUILD:
+            self._rebuild(arguments)
+            return Label("tensor", name, depth)
+        problem = RULES[name](arguments)
+        if problem is not None:
+            self.find(problem, name=".".join(name))
+        if name == ORDERED_DICT:
+            return Label("ordered dict", bool(arguments), depth)
+        return Label("tensor" if name[1] == "_rebuild_parameter" else "object", name, depth)
 
     def build(self, _: Any) -> None:
         state, target = self.pop(), self.stack[-1]
-        if target.kind != "ordered dict" and target.value not in INERT:
-            self.find(f"sets the state of a {target.kind}", kind="danger")
+        problem = state_problem(target, state)
+        if problem is not None:
+            self.find(problem)
         target.depth = max(target.depth, state.depth + 1)
         self._check_depth(target.depth)
 
     def persistent(self, _: Any) -> None:
-        label = self.pop()
-        storage = _storage(label)
+        storage = storage_of(self.pop())
         if storage is None:
-            self.find("asks for an outside object that is not a storage", kind="danger")
+            self.find("asks for an outside object that is not a storage")
             self.push("other")
             return
         self.walk.storages.add(storage)
         self.push("storage", storage)
 
     def _rebuild(self, arguments: tuple[Label, ...]) -> None:
-        """A tensor must lie inside its storage."""
-        n_elements = _n_elements(arguments)
-        if n_elements is None:
-            self.find("makes a tensor that does not lie inside its storage", kind="danger")
-        self.walk.n_elements += n_elements or 0
+        """A tensor must lie inside its storage, and nothing may hang on it."""
+        found = tensor_of(arguments)
+        if found is None:
+            self.find("makes a tensor that does not lie inside its storage")
+        elif not is_bare(arguments[4:]):
+            self.find("makes a tensor with hooks or something odd")
+        else:
+            self.walk.tensors += Tensors(1, found[0], (found[1],))
+        for item in arguments[5:6]:
+            item.kind = "hooks" if item.kind == "ordered dict" else item.kind  # none added later
 
     def stop(self, _: Any) -> None:
         self.walk.value = self.pop()
         if self.stack or self.below:
             self.find("leaves objects behind", kind="unknown")
-
-
-def _is_latin(arguments: tuple[Label, ...]) -> bool:
-    return [item.kind for item in arguments] == ["text", "text"] and arguments[1].value == "latin1"
-
-
-def _storage(label: Label) -> Storage | None:
-    """Read ``("storage", kind, key, location, numel[, None])``, or return ``None``."""
-    if label.kind != "tuple" or not 5 <= len(label.value) <= 6:
-        return None
-    word, kind, key, location, numel = label.value[:5]
-    kinds = [item.kind for item in (word, kind, key, location, numel)]
-    is_view = len(label.value) == 6 and label.value[5].kind != "none"
-    if kinds != ["text", "global", "text", "text", "number"] or is_view or numel.value < 0:
-        return None
-    item_bytes = STORAGE_BYTES.get(kind.value[1])
-    if word.value != "storage" or item_bytes is None or kind.value not in ALLOWED:
-        return None
-    return Storage(key.value, numel.value, item_bytes)
-
-
-def _n_elements(arguments: tuple[Label, ...]) -> int | None:
-    """Return the number of elements of a tensor, ``None`` if it leaves its storage."""
-    if [item.kind for item in arguments[:4]] != ["storage", "number", "tuple", "tuple"]:
-        return None
-    storage, offset, size, stride = (item.value for item in arguments[:4])
-    if (
-        len(size) > MAX_SIDES
-        or len(size) != len(stride)
-        or any(item.kind != "number" for item in (*size, *stride))
-    ):
-        return None
-    sides, steps = [item.value for item in size], [item.value for item in stride]
-    if min([offset, *sides, *steps]) < 0:
-        return None
-    count = 1
-    for side in sides:
-        count *= side
-    last = offset + sum((side - 1) * step for side, step in zip(sides, steps, strict=True))
-    return count if count == 0 or last < storage.numel else None
 
 
 _FILLED = ("dict", "ordered dict")
@@ -326,9 +328,11 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "TUPLE2": lambda machine, _: machine.tuple_of([machine.pop() for _ in range(2)][::-1]),
     "TUPLE3": lambda machine, _: machine.tuple_of([machine.pop() for _ in range(3)][::-1]),
     "TUPLE": lambda machine, _: machine.tuple_of(machine.pop_mark()),
+    "LIST": lambda machine, _: machine.list_of(machine.pop_mark()),
+    "DICT": lambda machine, _: machine.dict_of(machine.pop_mark()),
     "APPEND": lambda machine, _: machine.fill([machine.pop()], ("list",)),
     "APPENDS": lambda machine, _: machine.fill(machine.pop_mark(), ("list",)),
-    "SETITEM": lambda machine, _: machine.fill([machine.pop(), machine.pop()], _FILLED),
+    "SETITEM": lambda machine, _: machine.fill([machine.pop() for _ in range(2)][::-1], _FILLED),
     "SETITEMS": lambda machine, _: machine.fill(machine.pop_mark(), _FILLED),
     "ADDITEMS": lambda machine, _: machine.fill(machine.pop_mark(), ("set",)),
     "MARK": _Machine.mark,

@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from securitynet.weights.findings import Finding, damage
+from securitynet.weights.findings import Contents, Tensors, damage, printable
 
 MAX_HEADER_BYTES = 16 * 2**20
-DTYPE_BYTES = {
-    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "I16": 2, "U16": 2, "F16": 2,
-    "BF16": 2, "I32": 4, "U32": 4, "F32": 4, "F64": 8, "I64": 8, "U64": 8,
+DTYPES = {
+    "BOOL": ("bool", 8), "U8": ("uint8", 8), "I8": ("int8", 8), "I16": ("int16", 16),
+    "U16": ("uint16", 16), "F16": ("float16", 16), "BF16": ("bfloat16", 16), "I32": ("int32", 32),
+    "U32": ("uint32", 32), "F32": ("float32", 32), "F64": ("float64", 64), "I64": ("int64", 64),
+    "U64": ("uint64", 64), "C64": ("complex64", 64), "F8_E4M3": ("float8_e4m3fn", 8),
+    "F8_E5M2": ("float8_e5m2", 8), "F8_E8M0": ("float8_e8m0", 8), "F4": ("float4_e2m1", 4),
+    "F6_E2M3": ("float6_e2m3", 6), "F6_E3M2": ("float6_e3m2", 6),
 }  # fmt: skip
+"""Type in the header -> name and bits an element."""
 
 
-def check_safetensors(path: Path) -> list[Finding]:
+def check_safetensors(file: BinaryIO) -> Contents:
     """Check the header of a safetensors file against its length."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        if length > min(size - 8, MAX_HEADER_BYTES):
-            return [damage(f"malformed header: its length is {length:,} bytes", "header")]
-        raw = file.read(length)
+    size = file.seek(0, 2)
+    file.seek(0)
+    (length,) = struct.unpack("<Q", file.read(8))
+    if length > min(size - 8, MAX_HEADER_BYTES):
+        return Contents([damage(f"malformed header: its length is {length:,} bytes", "header")])
     try:
-        header = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique)
+        header = json.loads(file.read(length).decode("utf-8"), object_pairs_hook=_unique)
         _check_metadata(header.pop("__metadata__", {}))
         spans = sorted(_span(name, entry) for name, entry in header.items())
         _check_tiling(spans, size - 8 - length)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return [damage(f"malformed header: {' '.join(str(error).split())[:200]}", "header")]
-    return []
+        reason = printable(" ".join(str(error).split()))
+        return Contents([damage(f"malformed header: {reason}", "header")])
+    dtypes = {DTYPES[entry["dtype"]][0] for entry in header.values()}
+    elements = sum(math.prod(entry["shape"]) for entry in header.values())
+    return Contents([], Tensors(len(header), elements, tuple(sorted(dtypes))))
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -51,10 +58,10 @@ def _span(name: str, entry: Any) -> tuple[int, int, str]:
     numbers = [begin, end, *entry["shape"]]
     if any(type(number) is not int or not 0 <= number < 2**63 for number in numbers):
         raise ValueError(f"tensor {name[:60]!r} has an impossible shape or offset")
-    needed = DTYPE_BYTES[entry["dtype"]]
+    bits = DTYPES[entry["dtype"]][1]
     for side in entry["shape"][:64]:
-        needed *= side
-    if end - begin != needed or len(entry["shape"]) > 64:
+        bits *= side
+    if (end - begin) * 8 != bits or len(entry["shape"]) > 64:
         raise ValueError(f"tensor {name[:60]!r} does not have the {end - begin} bytes it says")
     return begin, end, name
 

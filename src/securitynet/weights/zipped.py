@@ -8,18 +8,25 @@ import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
-from securitynet.weights.findings import Finding, damage, unknown
-from securitynet.weights.pickle_walk import MAX_ITEM_BYTES, Storage, walk
+from securitynet.weights.archive import directory_bytes
+from securitynet.weights.findings import Contents, Finding, damage, printable, unknown
+from securitynet.weights.labels import Storage
+from securitynet.weights.pickle_walk import MAX_ITEM_BYTES, walk
 
 MAX_MEMBERS = 100_000
+MAX_DIRECTORY_BYTES = 12 * 2**20
+ZIP_ERRORS = (
+    zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError,
+    ValueError, struct.error,
+)  # fmt: skip
+"""What reading a malformed zip file raises."""
 LOCAL, CENTRAL, END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 EXTRAS = {0x0001, 0x4246}
 """Extra fields that torch writes: large sizes, and padding. Others can rename a member."""
 IS_KNOWN = re.compile(
-    r"data\.pkl|data/[^/]+|version|byteorder|\.data/serialization_id|\.format_version"
+    r"data\.pkl|data/[0-9]+|version|byteorder|\.data/serialization_id|\.format_version"
     r"|\.storage_alignment"
 )
 IS_SCRIPT = re.compile(r"code/.*|.*\.py|constants\.pkl|constants/.*|attributes\.pkl")
@@ -32,18 +39,36 @@ class _Span:
     name: str
     begin: int
     end: int
+    crc: int = 0
+    size: int = 0
 
 
-def check_zip(path: Path) -> list[Finding]:
+def check_zip(file: BinaryIO) -> Contents:
     """Check the container, then the pickle inside against the bytes it names."""
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        with open_zip(file) as archive:
             items = archive.infolist()
             findings = _names(items) or _container(file, archive)
-            return findings or _pickle(archive, _top(items[0]))
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError,
-            NotImplementedError, ValueError, struct.error) as error:  # fmt: skip
-        return [damage(f"not a whole zip file: {' '.join(str(error).split())[:200]}")]
+            return Contents(findings) if findings else _pickle(archive, _top(items[0]))
+    except ZIP_ERRORS as error:
+        return Contents([zip_damage(error)])
+
+
+def open_zip(file: BinaryIO) -> zipfile.ZipFile:
+    """Open a zip file whose directory is of a bearable size.
+
+    Raises:
+        zipfile.BadZipFile: If it is none, or its directory is too large to be read.
+    """
+    length = directory_bytes(file)
+    if length is None or length > MAX_DIRECTORY_BYTES:
+        raise zipfile.BadZipFile("no directory of a bearable size at its end")
+    return zipfile.ZipFile(file)
+
+
+def zip_damage(error: Exception) -> Finding:
+    """Return the finding that reading a zip file failed."""
+    return damage(f"not a whole zip file: {printable(' '.join(str(error).split()))}")
 
 
 def _top(item: zipfile.ZipInfo) -> str:
@@ -68,12 +93,12 @@ def _names(items: list[zipfile.ZipInfo]) -> list[Finding]:
 def _name(name: str, original: str, top: str) -> list[Finding]:
     parts = name.split("/")
     if name != original or not name.isprintable() or "\\" in name or ":" in name:
-        return [Finding(what=f"a member is named {original[:60]!r}")]
+        return [Finding(what=f"a member is named {printable(original, 60)!r}")]
     if name.startswith("/") or ".." in parts or "." in parts or "" in parts:
         return [Finding(what="leaves the archive's folder", member=name[:200])]
     inner = name.removeprefix(f"{top}/")
     if IS_SCRIPT.fullmatch(inner):
-        return [Finding(what="is TorchScript code", member=name[:200])]
+        return [Finding(what="is TorchScript: a program that would run", member=name[:200])]
     if inner == name or not IS_KNOWN.fullmatch(inner):
         return [unknown("is no member that torch writes", name[:200])]
     return []
@@ -128,7 +153,8 @@ def _span(file: BinaryIO, item: zipfile.ZipInfo) -> _Span | None:
         and _extras(extra) <= EXTRAS
     )
     begin = item.header_offset
-    return _Span(item.filename, begin, file.tell() + item.file_size) if is_same else None
+    end = file.tell() + item.file_size
+    return _Span(item.filename, begin, end, item.CRC, item.file_size) if is_same else None
 
 
 def _postponed(flags: int, extra: bytes) -> set[tuple[int, int, int]]:
@@ -139,16 +165,22 @@ def _postponed(flags: int, extra: bytes) -> set[tuple[int, int, int]]:
 
 def _tiling(file: BinaryIO, directory: int, spans: list[_Span]) -> list[Finding]:
     """Members follow each other without holes (a data descriptor apart) up to the directory."""
-    position = 0
+    before = _Span("", 0, 0)
     for span in [*sorted(spans, key=lambda span: span.begin), _Span("", directory, directory)]:
-        gap = span.begin - position
-        file.seek(max(position, 0))
-        descriptor = file.read(4) if gap in (16, 24) else b""
-        if gap != 0 and (position == 0 or descriptor != b"PK\x07\x08"):
+        if span.begin != before.end and not _is_descriptor(file, before, span.begin):
             return [Finding(what="overlaps another or hides bytes before it",
                             member=span.name or "directory", offset=span.begin)]  # fmt: skip
-        position = span.end
+        before = span
     return []
+
+
+def _is_descriptor(file: BinaryIO, before: _Span, end: int) -> bool:
+    """Whether only a data descriptor lies between two members, and says what the directory says."""
+    length = end - before.end
+    file.seek(before.end)
+    raw = file.read(length) if length in (16, 24) and before.name else b""
+    truth = (b"PK\x07\x08", before.crc, before.size, before.size)
+    return bool(raw) and struct.unpack("<4sIII" if length == 16 else "<4sIQQ", raw) == truth
 
 
 def _end(file: BinaryIO, archive: zipfile.ZipFile) -> list[Finding]:
@@ -190,23 +222,28 @@ def _is_end(rest: bytes, truth: tuple[int, int, int]) -> bool:
     )
 
 
-def _pickle(archive: zipfile.ZipFile, top: str) -> list[Finding]:
+def _pickle(archive: zipfile.ZipFile, top: str) -> Contents:
     member = f"{top}/data.pkl"
-    if archive.getinfo(member).file_size > 4 * MAX_ITEM_BYTES:
-        return [unknown("the pickle is too large", member)]
+    sizes = {item.filename: item.file_size for item in archive.infolist()}
+    if sizes[member] > 4 * MAX_ITEM_BYTES:
+        return Contents([unknown("the pickle is too large", member)])
     data = archive.read(member)
     found = walk(io.BytesIO(data), member=member)
-    bombs = found.bombs(sum(item.file_size for item in archive.infolist()))
-    if found.findings or bombs:
-        return found.findings or bombs
-    if found.end != len(data):
-        return [Finding(what="bytes follow the pickle", member=member, offset=found.end)]
-    sizes = {item.filename: item.file_size for item in archive.infolist()}
-    wrong = [item.key for item in found.storages if not _fits(item, sizes, top)]
-    return [
-        Finding(what="has another size than its tensors say", member=f"{top}/data/{key[:60]}")
-        for key in sorted(wrong)[:20]
-    ]
+    findings = found.findings or found.bombs(sum(sizes.values())) or found.clashes()
+    if not findings and found.end != len(data):
+        findings = [Finding(what="bytes follow the pickle", member=member, offset=found.end)]
+    return Contents(findings or _data(found.storages, sizes, top), found.tensors)
+
+
+def _data(storages: set[Storage], sizes: dict[str, int], top: str) -> list[Finding]:
+    """Each storage has its member, of its size, and there are no others."""
+    wrong = sorted(item.key for item in storages if not _fits(item, sizes, top))
+    what = "has another size than its tensors say"
+    findings = [Finding(what=what, member=f"{top}/data/{printable(key, 60)}") for key in wrong]
+    named = {f"{top}/data/{storage.key}" for storage in storages}
+    extra = sorted(name for name in sizes if name.startswith(f"{top}/data/") and name not in named)
+    findings += [unknown("belongs to no tensor", name) for name in extra]
+    return findings[:20]
 
 
 def _fits(storage: Storage, sizes: dict[str, int], top: str) -> bool:
