@@ -39,13 +39,21 @@ INERT = frozenset(
         ("numpy", "dtype"),
         ("numpy", "ndarray"),
         ("argparse", "Namespace"),
+        ("pytorch_lightning.callbacks.model_checkpoint", "ModelCheckpoint"),
+        ("pytorch_lightning.callbacks.early_stopping", "EarlyStopping"),
     }
 )
 """Leftovers of a training script: the child process puts a dummy in their place."""
 
+NAMES = frozenset(
+    {("numpy", "ndarray"), *(name for name in INERT if name[0].startswith("pytorch_lightning."))}
+)
+"""Classes that are only named: as what an array is, or as keys."""
+
 CALLED = frozenset(
     {
         ("collections", "OrderedDict"),
+        ("collections", "Counter"),  # the milestones of a schedule
         ("torch._utils", "_rebuild_parameter"),
         ("torch", "Size"),
         ("torch", "device"),
@@ -54,7 +62,7 @@ CALLED = frozenset(
         ("builtins", "set"),
         ("__builtin__", "set"),
         *REBUILD,
-        *(INERT - {("numpy", "ndarray")}),
+        *(INERT - NAMES),
     }
 )
 """Globals that may be called, each with the arguments that ``labels.RULES`` allows."""
@@ -62,7 +70,7 @@ CALLED = frozenset(
 ALLOWED = frozenset(
     {
         ("torch.storage", "UntypedStorage"),
-        ("numpy", "ndarray"),
+        *NAMES,
         *(("torch", kind) for kind in STORAGE_BYTES),
         *NAMED_DTYPES,
         *CALLED,

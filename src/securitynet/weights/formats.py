@@ -55,7 +55,7 @@ def sniff(file: BinaryIO) -> str | None:
     if head[2:9] == b"\0\0\0\0\0\0{" or (head[8:9] == b"{" and head[4:8] == b"\0\0\0\0"):
         return "safetensors"  # and no pickle: none has a zero byte in third place
     if head[:1] == b"\x80" and head[1:2] in (b"\x00", b"\x01", b"\x02", b"\x03", b"\x04", b"\x05"):
-        return "torch-legacy" if MAGIC_BYTES in head[:20] else "pickle"
+        return "torch-legacy" if MAGIC_BYTES in head[:32] else "pickle"
     for signature, form in SIGNATURES.items():
         if head.startswith(signature):
             return form

@@ -158,7 +158,9 @@ def _examine(file: BinaryIO, place: _Place) -> tuple[str | None, Contents]:
     if form == "onnx":
         return form, check_onnx(file, place.folder)
     if form in BUNDLES:
-        return form, BUNDLES[form](file, _visitor(place))
+        found = BUNDLES[form](file, _visitor(place))
+        is_empty = place.is_alone and not found.findings and not (found.tensors or Tensors()).count
+        return form, Contents([unknown("holds no checkpoint")]) if is_empty else found
     found = CHECKS[form](file)
     return _is_joblib(found) or form, found
 

@@ -124,6 +124,11 @@ def _ordered_dict(arguments: Arguments) -> str | None:
     return None if is_fine else "makes a dictionary of something odd"
 
 
+def _counter(arguments: Arguments) -> str | None:
+    is_fine = not arguments or _is(arguments, "dict")
+    return None if is_fine else "makes a counter of something odd"
+
+
 def _set(arguments: Arguments) -> str | None:
     is_fine = not arguments or (_is(arguments, "list") and all(map(is_key, arguments[0].value)))
     return None if is_fine else "makes a set of something odd"
@@ -195,6 +200,7 @@ def _are_bytes(label: Label) -> bool:
 
 RULES: dict[tuple[str, str], Rule] = {
     ("collections", "OrderedDict"): _ordered_dict,
+    ("collections", "Counter"): _counter,
     ("torch._utils", "_rebuild_parameter"): _parameter,
     ("torch", "Size"): _size,
     ("torch", "device"): _device,

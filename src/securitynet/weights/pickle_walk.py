@@ -81,6 +81,7 @@ class _Bounded:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self.size = file.seek(0, 2)
         self.tell = file.tell
         self.lines: list[bytes] = []
 
@@ -103,8 +104,8 @@ def walk(file: BinaryIO, *, member: str = "", start: int = 0) -> Walk:
         member: Named in findings.
         start: Offset of the pickle.
     """
-    file.seek(start)
     bounded = _Bounded(file)
+    file.seek(start)
     machine = _Machine(member, bounded)
     try:
         for count, (opcode, argument, position) in enumerate(
@@ -199,6 +200,10 @@ class _Machine:
         self._check_depth(depth)
         self.push("tuple", tuple(items), depth)
 
+    def frame(self, length: int) -> None:
+        if self._position + 9 + length > self._file.size:
+            self.find(f"a frame of {length:,} bytes leaves the file", kind="unknown")
+
     def list_of(self, items: list[Label]) -> None:
         self.push("list", [])
         self.fill(items, ("list",))
@@ -228,8 +233,7 @@ class _Machine:
     def import_name(self, module: str, name: str) -> None:
         self.walk.globals.add((module, name))
         if (module, name) not in ALLOWED:
-            full = f"{module}.{name}"
-            shown = full if len(full) <= SHOWN else f"{full[:SHOWN]}..."
+            shown = printable(f"{module}.{name}", SHOWN)
             self.find(f"imports {shown}, which tensors do not need", name=shown)
         self.push("global", (module, name))
 
@@ -321,7 +325,7 @@ _CONSTANTS = {
 
 _ACTIONS: dict[str, Callable[[_Machine, Any], None]] = {
     "PROTO": lambda machine, _: None,
-    "FRAME": lambda machine, _: None,
+    "FRAME": _Machine.frame,
     "EMPTY_TUPLE": lambda machine, _: machine.tuple_of([]),
     "EMPTY_LIST": lambda machine, _: machine.push("list", []),
     "TUPLE1": lambda machine, _: machine.tuple_of([machine.pop()]),
