@@ -1,7 +1,8 @@
 """The disposable process that holds the package's single ``torch.load``.
 
-Run as a script with the environment emptied and resources limited. It reads one checkpoint that
-has passed the inspection, finds the state dict and writes safetensors; it prints one JSON line.
+:mod:`securitynet.weights.nursery` makes one for every file: its environment is empty and its
+resources are limited. It reads one checkpoint that has passed the inspection, finds the state dict
+and writes safetensors; it prints one JSON line.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import json
 import pickle
 import re
 import resource
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ MAX_WRAPPERS = 4
 SHOWN = 20
 CLONE_NEWNET = 0x40000000
 CLONE_NEWUSER = 0x10000000
+PR_SET_NO_NEW_PRIVS = 38
 EXPECTED = (
     pickle.UnpicklingError, RuntimeError, ValueError, LookupError, TypeError, AttributeError,
     AssertionError, EOFError, OSError, MemoryError, OverflowError,
@@ -46,12 +47,13 @@ class Inert:
 
 
 def limit(n_bytes: int) -> None:
-    """Limit address space, CPU, file size and open files; drop the network where permitted."""
+    """Limit address space, CPU, file size and open files; drop network, new processes, rights."""
     limits = {
         resource.RLIMIT_AS: 16 * 2**30 + 4 * n_bytes,  # importing torch alone maps several GB
         resource.RLIMIT_CPU: 300,
         resource.RLIMIT_FSIZE: 8 * n_bytes + 2**20,
         resource.RLIMIT_NOFILE: 256,
+        resource.RLIMIT_NPROC: 0,  # not kept for root
         resource.RLIMIT_CORE: 0,
     }
     for kind, value in limits.items():
@@ -60,6 +62,7 @@ def limit(n_bytes: int) -> None:
         resource.setrlimit(kind, (allowed, allowed))
     # Refused by some kernels and containers: then the other walls must do.
     libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     if libc.unshare(CLONE_NEWNET) != 0:
         libc.unshare(CLONE_NEWUSER | CLONE_NEWNET)
 
@@ -150,18 +153,16 @@ def convert(source: str, destination: str, key: str | None, sha256: str) -> dict
     return {"state_key": place, "prefix": prefix, "n_tensors": len(kept), "dropped": dropped[:20]}
 
 
-def main() -> int:
-    """Convert the file named on the command line; report on one JSON line."""
-    source, destination, key, sha256, paths = sys.argv[1:6]
-    sys.path += [path for path in json.loads(paths) if path not in sys.path]
-    limit(Path(source).stat().st_size)
+def open_one(source: str, destination: str, key: str | None, sha256: str) -> int:
+    """Convert one file within limits; print what came of it as one JSON line.
+
+    Returns:
+        1 if torch could not read it, else 0.
+    """
     try:
-        outcome = convert(source, destination, key or None, sha256)
+        limit(Path(source).stat().st_size)
+        outcome = convert(source, destination, key, sha256)
     except EXPECTED as error:
         outcome = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
-    sys.stdout.write(json.dumps(outcome) + "\n")
+    print(json.dumps(outcome), flush=True)
     return 1 if "error" in outcome else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from securitynet.errors import IntegrityError, UnsafeFileError
-from securitynet.weights import child
+from securitynet.weights.disposal import ask
 
 TIMEOUT_SECONDS = 600
 
@@ -49,26 +46,16 @@ def convert(
 
 
 def _run_child(source: Path, made: Path, key: str, sha256: str, where: str) -> dict[str, Any]:
-    paths = json.dumps([str(Path(path).resolve()) for path in sys.path if path])
-    script = str(Path(str(child.__file__)).resolve())
-    command = [sys.executable, "-I", script, str(source), str(made), key, sha256, paths]
+    request = {"source": str(source), "destination": str(made), "key": key or None}
+    answer = ask({**request, "sha256": sha256, "seconds": TIMEOUT_SECONDS}, where)
+    if answer["is_late"]:
+        raise UnsafeFileError(f"opening took over {TIMEOUT_SECONDS} s", where=where)
+    lines = answer["said"].strip().splitlines()[-1:]
     try:
-        ended = subprocess.run(  # noqa: S603 - our own interpreter and script
-            command,
-            env={"PATH": os.defpath, "OMP_NUM_THREADS": "1"},
-            cwd=made.parent,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
-        facts: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
-    except subprocess.TimeoutExpired:
-        raise UnsafeFileError(f"opening took over {TIMEOUT_SECONDS} s", where=where) from None
+        facts: dict[str, Any] = json.loads(lines[0])
     except (ValueError, IndexError):
-        lines = ended.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
         raise IntegrityError(
-            f"the process that opens it ended with {ended.returncode}: {' '.join(lines)[:300]}",
+            f"the process that opens it ended with {answer['code']}: {' '.join(lines)[:300]}",
             where=where,
             hint="the file is damaged, or too large for this machine",
         ) from None
