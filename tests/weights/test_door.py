@@ -58,7 +58,6 @@ def test_public_checkpoints_are_safe_and_bit_equal(name, public_models, tmp_path
 
 
 @pytest.mark.public
-@pytest.mark.long
 @pytest.mark.parametrize("name", PUBLIC)
 def test_public_checkpoints_come_through_the_whole_door(name, public_models):
     facts = PUBLIC[name]
@@ -230,11 +229,15 @@ def test_what_does_not_fit_is_named(change, words, tmp_path, state):
     assert same(module.state_dict(), before)
 
 
-def test_all_problems_are_counted_three_are_spelled_out(tmp_path):
+def test_all_problems_are_counted_three_are_spelled_out(tmp_path, caplog):
+    caplog.set_level("INFO")
     save_file({"w": torch.zeros(1)}, tmp_path / "odd.safetensors")
     module = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
     with pytest.raises(IntegrityError, match=r"missing; .*missing; .*missing and 2 more"):
         load_into(module, opened(tmp_path / "odd.safetensors"), where="card")
+    names = ["0.weight", "0.bias", "1.weight", "1.bias"]
+    expected = [*(f"card: {name} is missing" for name in names), "card: w is not part of it"]
+    assert [record.getMessage() for record in caplog.records] == expected
 
 
 def test_absent_batch_counters_are_forgiven(tmp_path, state):

@@ -14,12 +14,22 @@ import re
 import resource
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from securitynet.weights.leftovers import Array, as_tensor, stand_ins
+
+if TYPE_CHECKING:
+    import torch
 
 WRAPPERS = (
     "state_dict", "model_state_dict", "model_state", "model", "net", "network", "module",
-    "weights", "params", "ema", "state_dict_ema", "model_ema",
+    "weights", "params", "ema", "state_dict_ema", "model_ema", "ema_state_dict",
 )  # fmt: skip
+"""What holds the state dict, the first one that is there; averaged weights come last."""
+PREFIXES = ("module.", "_orig_mod.")
+"""What DataParallel and its kin, and ``torch.compile``, put before every name."""
+AVERAGED = "n_averaged"
+"""The counter that ``torch.optim.swa_utils.AveragedModel`` keeps beside the module."""
 MAX_WRAPPERS = 4
 SHOWN = 20
 CLONE_NEWNET = 0x40000000
@@ -30,20 +40,6 @@ EXPECTED = (
     AssertionError, EOFError, OSError, MemoryError, OverflowError,
 )  # fmt: skip
 """What torch raises for a file that it cannot read."""
-
-
-class Inert:
-    """Stands for the leftovers of a training script: takes anything, does nothing."""
-
-    def __init__(self, *_: object) -> None:
-        """Take any arguments."""
-
-    def __new__(cls, *_: object) -> Inert:
-        """Take any arguments."""
-        return object.__new__(cls)
-
-    def __setstate__(self, _: object) -> None:
-        """Take any state."""
 
 
 def limit(n_bytes: int) -> None:
@@ -93,6 +89,9 @@ def _wrapped(loaded: Any) -> str | int | None:
     if not isinstance(loaded, Mapping):
         return None
     held = [name for name in WRAPPERS if isinstance(loaded.get(name), Mapping | list | tuple)]
+    if not held and not _is_state(loaded):  # under a name of its own, if nothing else can be meant
+        own = [name for name, value in loaded.items() if type(name) is str and _is_state(value)]
+        held = own if len(own) == 1 else []
     return held[0] if held else None
 
 
@@ -114,18 +113,22 @@ def _follow(loaded: Any, key: str) -> Mapping[str, Any]:
 def _is_state(value: Any) -> bool:
     import torch
 
-    return (
-        isinstance(value, Mapping)
-        and len(value) > 0
-        and all(isinstance(name, str) for name in value)
-        and any(isinstance(tensor, torch.Tensor) for tensor in value.values())
-    )
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        return False
+    values = list(value.values())
+    has_tensors = any(isinstance(item, torch.Tensor) for item in values)
+    return has_tensors or (bool(values) and all(isinstance(item, Array) for item in values))
 
 
 def strip_prefix(names: Iterable[str]) -> str:
-    """Return ``module.`` if every name carries it (DataParallel), else nothing."""
-    found = list(names)
-    return "module." if found and all(name.startswith("module.") for name in found) else ""
+    """Return what wrappers of modules put before every name, e.g. ``module._orig_mod.``."""
+    found, prefix = list(names), ""
+    while found:
+        more = [added for added in PREFIXES if found[0].startswith(prefix + added)]
+        if not more or not all(name.startswith(prefix + more[0]) for name in found):
+            break
+        prefix += more[0]
+    return prefix
 
 
 def convert(source: str, destination: str, key: str | None, sha256: str) -> dict[str, Any]:
@@ -137,13 +140,14 @@ def convert(source: str, destination: str, key: str | None, sha256: str) -> dict
     import torch
     from safetensors.torch import save_file
 
-    from securitynet.weights.allowlist import INERT
-
-    torch.serialization.add_safe_globals([(Inert, ".".join(name)) for name in sorted(INERT)])
-    loaded = torch.load(source, weights_only=True, map_location="cpu")
+    torch.serialization.add_safe_globals(list(stand_ins()))
+    path = _readable(Path(source), Path(destination).with_suffix(".rewritten"))
+    loaded = torch.load(path, weights_only=True, map_location="cpu")
     state, place = find_state(loaded, key)
-    tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
-    prefix = strip_prefix(tensors)
+    tensors = _tensors(state)
+    prefix = strip_prefix(name for name in tensors if name != AVERAGED)
+    if prefix:
+        tensors.pop(AVERAGED, None)
     kept = {
         name.removeprefix(prefix): tensor.detach().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
@@ -151,6 +155,25 @@ def convert(source: str, destination: str, key: str | None, sha256: str) -> dict
     save_file(kept, destination, {"sha256": sha256, "state_key": place, "prefix": prefix})
     dropped = sorted(name[:SHOWN] for name in state if name not in tensors)
     return {"state_key": place, "prefix": prefix, "n_tensors": len(kept), "dropped": dropped[:20]}
+
+
+def _readable(source: Path, made: Path) -> Path:
+    """Return a file that torch's restricted reader can read; a new one is inspected, too."""
+    from securitynet.weights.inspect import scan
+    from securitynet.weights.protocol import rewrite
+
+    path = rewrite(source, made)
+    if path != source and scan(path).verdict != "SAFE":
+        raise ValueError("its pickles are of a newer protocol and have no plain counterpart")
+    return path
+
+
+def _tensors(state: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    import torch
+
+    found = {name: as_tensor(value) if isinstance(value, Array) else value
+             for name, value in state.items()}  # fmt: skip
+    return {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
 
 
 def open_one(source: str, destination: str, key: str | None, sha256: str) -> int:

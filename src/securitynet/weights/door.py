@@ -164,7 +164,7 @@ def _convert_copy(
     if after.verdict != "SAFE" or after.format != "safetensors":
         raise IntegrityError("the conversion did not write safetensors", where=where)
     made.chmod(0o444)
-    dropped = tuple(f"not a tensor: {name}" for name in facts["dropped"])
+    dropped = tuple(f"left out: {name}" for name in facts["dropped"])
     record = {
         "sha256": sha256, "format": form, "bytes": after.bytes, "converted_sha256": after.sha256,
         "state_key": facts["state_key"], "prefix": facts["prefix"], "notes": dropped,

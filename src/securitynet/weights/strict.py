@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from securitynet.errors import IntegrityError
 from securitynet.files.digest import digest
 from securitynet.weights.door import Opened
 
+log = logging.getLogger(__name__)
 SHOWN = 3
 Rename = Callable[[nn.Module, dict[str, Tensor]], dict[str, Tensor]]
 """Returns a checkpoint's tensors under the module's names; what it cannot match stays as it is."""
@@ -31,14 +33,19 @@ def load_into(
         rename: Asked once if the names do not fit as they are.
 
     Raises:
-        IntegrityError: Listing every name, shape, type or value that does not fit.
+        IntegrityError: Naming the first names, shapes, types or values that do not fit; the log (``-v``)
+            has all of them.
     """
+    for note in opened.notes:
+        log.info("%s: %s", where, note)
     tensors = _read(opened)
     problems = check(module.state_dict(), tensors)
     if problems and rename is not None:
         tensors = rename(module, tensors)
         problems = check(module.state_dict(), tensors)
     if problems:
+        for problem in problems:
+            log.info("%s: %s", where, problem)
         more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise IntegrityError(
             f"the checkpoint does not fit the architecture: {'; '.join(problems[:SHOWN])}{more}",
