@@ -33,8 +33,8 @@ def load_into(
         rename: Asked once if the names do not fit as they are.
 
     Raises:
-        IntegrityError: Naming the first names, shapes, types or values that do not fit; the log (``-v``)
-            has all of them.
+        IntegrityError: Naming the first names, shapes, types or values that do not fit; the log
+            (``-v``) has all of them.
     """
     for note in opened.notes:
         log.info("%s: %s", where, note)
