@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+PEERS := .venv-peers/.installed
 TEST := $(BIN)/python -m pytest -n 2 --dist loadscope
 DEMO ?=
 
@@ -35,7 +36,13 @@ test: $(STAMP)
 test-long: $(STAMP)
 	$(TEST) -m ''
 
-bench: $(STAMP)
+# The scanners to compare with have an environment of their own; without network they are left out.
+$(PEERS): benchmarks/requirements-peers.lock $(STAMP)
+	-$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-peers && \
+	  $(BIN)/uv pip install --quiet --python .venv-peers/bin/python --require-hashes \
+	  -r benchmarks/requirements-peers.lock && touch $(PEERS)
+
+bench: $(STAMP) $(PEERS)
 	$(BIN)/python benchmarks/run.py
 
 lint: $(STAMP)
@@ -53,6 +60,9 @@ lock:
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet uv; }
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --extra test \
 	  --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	  --custom-compile-command "make lock" benchmarks/requirements-peers.in \
+	  -o benchmarks/requirements-peers.lock
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-peers build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -91,6 +91,7 @@ def _measured(result: Result) -> str:
         [
             table((n_items, "s", unit), rows),
             table(("ratio", "quality"), [(ratio(result), result.quality.figures)]),
+            *(table(more[0], more[1:]) for more in [result.quality.table] if more),
         ]
     )
 

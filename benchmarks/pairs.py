@@ -36,10 +36,12 @@ class Quality:
     Attributes:
         figures: The figures of both, in words, e.g. ``"label agreement 1.0000"``.
         is_equal: Whether ours are as good as the other's.
+        table: More figures, if there are any: a header, then rows.
     """
 
     figures: str
     is_equal: bool
+    table: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
