@@ -20,7 +20,7 @@ from securitynet.weights.locate import Progress, locate
 
 __all__ = ["Opened", "locate", "open_checkpoint"]
 
-REFUSAL = "do not open it; if you trust its author, ask for safetensors"
+REFUSAL = "do not open it; ask its author for safetensors, or for the state_dict saved alone"
 LOADED = ("torch-zip", "torch-legacy", "safetensors")
 LAYOUT = 2
 """Rises when what the cache holds changes."""
