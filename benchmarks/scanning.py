@@ -24,7 +24,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-LIMIT_SECONDS = 30
+LIMIT_SECONDS = 10
 LIMIT_BYTES = 8 * 2**30
 KNOWN_SAFE = {".json", ".safetensors", ".onnx"}
 PICKLES = {".bin", ".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".th", ".tar"}

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +23,7 @@ MODULES = ("pairs", "page", "run", "ground", *(f"bench_{name}" for name in NAMES
 
 FAKE = '''
 from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from pairs import Comparison, Quality
 
@@ -292,3 +294,72 @@ def test_the_command_lists_the_benchmarks():
     command = [sys.executable, str(FOLDER / "run.py"), "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert all(name in done.stdout for name in NAMES)
+
+
+def answers(bench, *outcomes, version="a 1.0"):
+    return bench.bench_scanners.Answers(list(outcomes), [0.002] * len(outcomes), version)
+
+
+def test_scanners_are_compared_by_what_they_flag(bench):
+    scanners, nowhere = bench.bench_scanners, Path("x")
+    samples = [scanners.Sample(nowhere, True, True), scanners.Sample(nowhere, True)]
+    samples += [scanners.Sample(nowhere, False)] * 3
+    ours = answers(bench, "flagged", "flagged", "clean", "clean", "flagged")
+    other = answers(bench, "flagged", "died", "skipped", "error", "clean", version="b 2.0")
+    absent = answers(bench, version="")
+    quality = scanners.judged(samples, {"ours": ours, "b --strict": other, "c": absent})
+    assert not quality.is_equal  # a false alarm more
+    header, *rows = quality.table
+    assert rows[0] == ("a 1.0", "2/2", "1/1", "0", "0", "2/3", "1", "0", "2.0")
+    assert rows[1] == ("b 2.0 --strict", "1/2", "1/1", "1", "0", "2/3", "0", "1", "2.0")
+    assert rows[2][0].startswith("c: not installed") and {len(row) for row in rows} == {len(header)}
+    better = answers(bench, "flagged", "flagged", "clean", "clean", "clean")
+    assert scanners.judged(samples, {"ours": better, "b": other}).is_equal
+    assert not scanners.judged(samples, {"ours": other, "b": better}).is_equal
+
+
+def test_our_scanner_is_asked_in_a_process_of_its_own(bench, tmp_path):
+    scanners = bench.bench_scanners
+    files = {"good.pkl": b"\x80\x02}.", "evil.pkl": b"\x80\x02cos\nsystem\n(U\x01xtR."}
+    samples = []
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        samples.append(scanners.Sample(tmp_path / name, name == "evil.pkl"))
+    samples.append(scanners.Sample(tmp_path / "absent.pkl", True))
+    said = scanners.answers(Path(sys.executable), "ours", samples)
+    assert said.outcomes == ["clean", "flagged", "error"] and len(said.seconds) == 3
+    assert said.version.startswith("securitynet ")
+    absent = scanners.answers(tmp_path / "no-python", "picklescan", samples)
+    assert absent == scanners.Answers()
+
+
+def test_a_scanner_that_a_file_ends_goes_on_with_the_next(bench, tmp_path, monkeypatch):
+    scanners = bench.bench_scanners
+    (tmp_path / "scanning.py").write_text(
+        "import json, sys\n"
+        "print(json.dumps({'version': 'fake 1'}), flush=True)\n"
+        "for line in sys.stdin:\n"
+        "    if 'bomb' in line: sys.exit(9)\n"
+        "    print(json.dumps({'outcome': 'error: X', 'seconds': 0.1}), flush=True)\n"
+    )
+    monkeypatch.setattr(scanners, "HERE", tmp_path)
+    samples = [scanners.Sample(Path(name), True) for name in ("a", "bomb", "b", "bomb2")]
+    said = scanners.answers(Path(sys.executable), "fake", samples)
+    assert said.outcomes == ["error", "died", "error", "died"]
+
+
+def test_more_figures_follow_the_ratio(bench):
+    result = Sides(bench, (1.0,), (2.0,)).measure(bench, 1)
+    more = bench.pairs.Quality("q", True, (("head", "n"), ("row", "1")))
+    page = bench.page.section(
+        bench.page.Outcome("x", "A against B.", {}, replace(result, quality=more))
+    )
+    assert page.endswith("| head | n |\n| --- | --- |\n| row | 1 |")
+
+
+def test_the_scanners_are_pinned_by_hash():
+    lines = (FOLDER / "requirements-peers.lock").read_text().splitlines()
+    pinned = [line.split("==")[0] for line in lines if line and line[0].isalpha()]
+    assert {"picklescan", "modelscan", "fickling"} <= set(pinned)
+    assert sum("--hash=sha256:" in line for line in lines) >= len(pinned)
+    assert not any("index" in line or "://" in line for line in lines)
