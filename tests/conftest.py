@@ -1,5 +1,6 @@
 """What all tests share: one thread each, their own cache and store, the public data if present."""
 
+import importlib.util
 import os
 import signal
 import threading
@@ -52,6 +53,16 @@ def public_cache(tmp_path_factory):
     DECODED.mkdir(parents=True, exist_ok=True)  # both workers may be first
     (cache / "datasets").symlink_to(DECODED, target_is_directory=True)
     return cache
+
+
+@pytest.fixture(scope="session")
+def onnx_bytes():
+    """Return the module that writes ONNX models byte by byte."""
+    path = Path(__file__).with_name("onnx_bytes.py")
+    spec = importlib.util.spec_from_file_location("onnx_bytes", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture

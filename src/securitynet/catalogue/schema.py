@@ -67,7 +67,8 @@ class Weights:
         url: Public https address, if any.
         path: Local file, relative to the card's folder, if any.
         member: Path of the checkpoint inside the archive at ``url``; ``None`` = no archive.
-        format: ``safetensors``, ``torch-zip``, ``torch-legacy``; ``None`` = found out by the door.
+        format: ``safetensors``, ``torch-zip``, ``torch-legacy``, ``onnx``; ``None`` = found out by
+            the door.
         checksum: Hex digest.
         checksum_algorithm: ``sha256``, ``sha256-prefix``, ``sha1`` or ``md5``.
         checksum_of: ``file`` (what lies at ``url``) or ``member``.
@@ -154,7 +155,7 @@ class ModelCard:
         dataset: Training data set.
         num_classes: Number of outputs.
         architecture: ``library/name``, a mapping with ``name`` and ``options``, a list of layers,
-            or ``file.py:function`` (needs ``--trust``).
+            ``file.py:function`` (needs ``--trust``), or ``onnx``: the file is the whole model.
         input: How an image becomes its input.
         weights: The checkpoint.
         family: Architecture family.

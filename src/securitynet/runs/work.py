@@ -19,7 +19,7 @@ import torch
 from securitynet.datasets.images import Audit
 from securitynet.errors import RefusedError, SecurityNetError
 from securitynet.records import Evaluation, Job
-from securitynet.registry import get_method
+from securitynet.registry import Access, get_method
 from securitynet.runs.grading import grade
 from securitynet.runs.plan import Group, part_of
 from securitynet.runs.store import Store
@@ -181,6 +181,9 @@ def _fly(target: Target, audit: Audit) -> tuple[Problem, ...]:
 
 
 def _check_parity(target: Target, audit: Audit) -> None:
+    """Compare the fast path with the plain one, where there are two."""
+    if target.access < Access.GRADIENTS:
+        return
     members = audit.data.audit.take(np.flatnonzero(audit.is_member)[:PARITY_SAMPLE])
     outsiders = audit.data.audit.take(np.flatnonzero(~audit.is_member)[:PARITY_SAMPLE])
     target.check_parity(members, outsiders)
@@ -190,6 +193,13 @@ def _evaluate(
     job: Job, bench: Bench, group: Group, progress: Progress
 ) -> tuple[Evaluation, dict[str, Any]]:
     method = get_method(job.method)
+    if method.access > bench.target.access:
+        raise RefusedError(
+            f"{method.name} needs {method.access.name.lower()}; an ONNX model gives scores only",
+            where=group.card.id,
+            hint="it runs on the weights that the model was exported from",
+            flags=["access"],
+        )
     target = bench.target.limited(method.access)
     context = Context(
         seed=job.seed,
@@ -243,7 +253,7 @@ def environment(target: Target | None) -> dict[str, Any]:
     """Return versions, device, precision and threads, as recorded with every figure."""
     facts: dict[str, Any] = {**_versions(), "threads": torch.get_num_threads()}
     if target is not None:
-        facts |= {"device": target.device.type, "precision": target.precision}
+        facts |= {"device": target.device.type, "precision": target.precision, **target.runtime}
     return facts
 
 

@@ -20,8 +20,10 @@ from securitynet.targets.engine import Engine, default_device
 from securitynet.targets.left_out import why_not
 from securitynet.targets.names import fit_names
 from securitynet.targets.networks import NETWORKS, build_network
+from securitynet.targets.onnx_graph import load_onnx
 from securitynet.targets.target import OutputCache, Target
 from securitynet.weights.door import open_checkpoint
+from securitynet.weights.onnx_session import ONNX
 from securitynet.weights.strict import load_into
 
 
@@ -46,10 +48,13 @@ def load_target(
         UsageError: If the architecture cannot be built.
         UnsafeFileError: If the door refuses the file.
         IntegrityError: If bytes or tensors are not what the card says.
-        ResourceError: If the file cannot be had.
+        ResourceError: If the file cannot be had, or needs an extra that is not installed.
+        RefusedError: If an ONNX graph is not one from pictures to scores.
     """
-    module, sha256 = load_module(card, trust=trust)
-    engine = Engine(module, card.input, device or default_device())
+    where = device or default_device()
+    is_exported = card.architecture == ONNX
+    opened = load_onnx(card, where) if is_exported else load_module(card, trust=trust)
+    engine, sha256 = Engine(opened[0], card.input, where), opened[1]
     if part is not None:
         engine.choose(part.labels, part.num_classes)
     return Target(engine, card, sha256, cache=OutputCache(cache), part=part)
@@ -65,6 +70,12 @@ def load_module(card: ModelCard, *, trust: Path | None = None) -> tuple[nn.Modul
         SecurityNetError: As :func:`load_target`.
     """
     opened = open_checkpoint(card.weights, folder=card.folder, where=card.id)
+    if opened.format == ONNX != card.architecture:
+        raise UsageError(
+            "the file is an ONNX model, which brings its own architecture",
+            where=card.id,
+            hint=f'give "architecture": "{ONNX}" in the card',
+        )
     module = build_module(card, trust=trust)
     load_into(module, opened, where=card.id, rename=partial(fit_names, card=card))
     return module, opened.sha256
@@ -80,6 +91,8 @@ def build_module(card: ModelCard, *, trust: Path | None = None) -> nn.Module:
     if reason is not None:
         raise UsageError(f"cannot be loaded: {reason}", where=card.id)
     architecture = card.architecture
+    if architecture == ONNX:
+        raise UsageError("an ONNX model gives scores only, no module to train", where=card.id)
     if isinstance(architecture, tuple):
         return layer_list(architecture, where=card.id)
     name, options = _named(architecture, card.id)

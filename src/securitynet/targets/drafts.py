@@ -18,8 +18,11 @@ from securitynet.catalogue.cards import InputSpec, ModelCard, Weights
 from securitynet.errors import UsageError
 from securitynet.targets.architectures import BUILD_ERRORS, n_parameters
 from securitynet.targets.build import build_module
+from securitynet.targets.onnx_graph import read_graph, session_of
 from securitynet.targets.signatures import Match, Shapes, recognise, shapes_of
 from securitynet.weights.door import Opened, open_checkpoint
+from securitynet.weights.inspect import scan
+from securitynet.weights.onnx_session import ONNX
 from securitynet.weights.strict import check
 
 MOST = 6
@@ -54,9 +57,12 @@ def draft_card(file: Path) -> Draft:
         ResourceError: If there is no such file.
         IntegrityError: If it is damaged or holds no state dict.
         UnsafeFileError: If it could run code or cannot be decided.
+        RefusedError: If an ONNX graph is not one from pictures to scores.
     """
     weights = Weights(path=file.name)
     opened = open_checkpoint(weights, folder=str(file.resolve().parent), where=str(file))
+    if opened.format == ONNX:
+        return _draft_onnx(file, opened)
     with safe_open(str(opened.path), framework="numpy") as tensors:
         names = list(tensors.keys())
         shapes = shapes_of((name, tensors.get_slice(name).get_shape()) for name in names)
@@ -72,16 +78,45 @@ def draft_card(file: Path) -> Draft:
             "channels": chosen.channels if chosen else _channels(shapes),
             "height": None, "width": None, "mean": None, "std": None,
         },
-        "weights": {
-            "path": file.name, "checksum": opened.sha256, "checksum_algorithm": "sha256",
-            "bytes": file.stat().st_size, "format": opened.format,
-            "state_key": opened.state_key or None, "licence": None,
-        },
+        "weights": _weights(file, opened),
         "params": n_parameters(shape_module(chosen)) if chosen else None,
     }  # fmt: skip
     found = tuple(match.architecture for match in fitting)
     named = [" = ".join(match.architecture for match in group) for group in groups]
     return Draft(card, found, len(names), tuple(_advice(card, named)))
+
+
+def _weights(file: Path, opened: Opened) -> dict[str, Any]:
+    return {
+        "path": file.name, "checksum": opened.sha256, "checksum_algorithm": "sha256",
+        "bytes": file.stat().st_size, "format": opened.format,
+        "state_key": opened.state_key or None, "licence": None,
+    }  # fmt: skip
+
+
+def _draft_onnx(file: Path, opened: Opened) -> Draft:
+    """Draft the card of an ONNX model from what its graph says of its ends.
+
+    Its parameters are not counted: exporters fold some of them into others.
+
+    Raises:
+        RefusedError: If it is not a graph from one picture to scores.
+    """
+    graph = read_graph(session_of(opened, where=str(file)), str(file))
+    channels, height, width = graph.picture or (None, None, None)
+    card = {
+        "name": file.stem,
+        "dataset": None,
+        "num_classes": graph.num_classes,
+        "architecture": ONNX,
+        "input": {
+            "channels": channels, "height": height, "width": width, "mean": None, "std": None,
+        },
+        "weights": _weights(file, opened),
+        "params": None,
+    }  # fmt: skip
+    tensors = scan(opened.path).tensors
+    return Draft(card, (ONNX,), tensors.count if tensors else 0, tuple(_advice(card, [])))
 
 
 def blank_module(match: Match) -> nn.Module:
@@ -219,7 +254,8 @@ def _advice(card: dict[str, Any], kinds: Sequence[str]) -> Iterator[str]:
         yield "num_classes: the number of outputs"
     if card["input"]["channels"] is None:
         yield "input.channels: 1 or 3"
-    yield "input.height, input.width: of the pictures it was trained on"
+    if card["input"]["height"] is None or card["input"]["width"] is None:
+        yield "input.height, input.width: of the pictures it was trained on"
     yield "input.mean, input.std: of the training code, for pixels in [0, 1]; left null: none"
     yield "weights.licence: the SPDX id that its author states"
     yield "claims: the accuracy that its author reports; the run compares it first"

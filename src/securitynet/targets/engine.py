@@ -7,6 +7,8 @@ engine falls back, and the record says so. Three precisions:
 - ``fp32``: BatchNorm folded into convolutions where the graph can be traced, channels-last;
 - ``bf16+fp32``: that in bf16, and once more in fp32 wherever bf16 cannot decide the label.
 
+An ONNX model has no other path than the one that its exporter wrote, ``as-exported``.
+
 bf16 alone changes 0.3 to 0.5% of the labels of real CIFAR-10 models. Its error on a sample bounds
 the margin between two classes below which that can happen, so only the few images with a smaller
 margin are asked twice: labels agree again, for a few percent of fp32 work.
@@ -29,12 +31,14 @@ from torch.fx.experimental.optimization import fuse
 
 from securitynet.catalogue.cards import InputSpec
 from securitynet.errors import RefusedError
+from securitynet.registry import Access
+from securitynet.targets.onnx_graph import OnnxClassifier
 from securitynet.targets.parity import Parity, compare
 from securitynet.targets.transform import PixelInput, with_channels_last
 
 log = logging.getLogger(__name__)
 
-MIXED, FOLDED, PLAIN = "bf16+fp32", "fp32", "fp32-plain"
+MIXED, FOLDED, PLAIN, EXPORTED = "bf16+fp32", "fp32", "fp32-plain", "as-exported"
 MAX_SETTLED = 0.25
 """With more images to settle in fp32 than this share, bf16 saves nothing."""
 N_NOISE = 4
@@ -80,16 +84,19 @@ class Engine:
         parity: Outcome of the parity check, ``None`` before it.
         gives_posteriors: Whether the classifier returns posteriors.
         batch_size: Images of one pass; lowered where memory does not suffice.
+        access: The most that it can give: an ONNX model has neither gradients nor weights.
+        facts: Of the runtime, where that is not torch.
     """
 
     def __init__(self, classifier: nn.Module, spec: InputSpec, device: torch.device) -> None:
         """Freeze the classifier and put the pixel transform in front of it."""
         self.device = device
         self.plain = _frozen(PixelInput(spec), _copied(classifier)).to(device)
-        fast = _frozen(PixelInput(spec, torch.channels_last), _folded(self.plain[1])).to(device)
-        with_channels_last(fast, len(spec.sides))
-        self.fast: nn.Sequential = fast
-        self.precision = FOLDED
+        self.facts = classifier.facts if isinstance(classifier, OnnxClassifier) else {}
+        is_exported = bool(self.facts)
+        self.access = Access.LOGITS if is_exported else Access.WEIGHTS
+        self.fast = self.plain if is_exported else _fast(self.plain[1], spec, device)
+        self.precision = EXPORTED if is_exported else FOLDED
         self.parity: Parity | None = None
         self.gives_posteriors = False
         self.batch_size = _first_batch(spec, device)
@@ -205,7 +212,7 @@ class Engine:
             plain = self._logits(self.plain, noise)
         except (*FORWARD_ERRORS, RefusedError):
             return  # pre-flight finds it too, and says what is wrong
-        if not self._folds_exactly(noise, plain):
+        if self.fast is not self.plain and not self._folds_exactly(noise, plain):
             self._fall_back()
         if _are_posteriors(plain):
             self.gives_posteriors = True
@@ -354,6 +361,12 @@ def _reader(batch: Tensor) -> Reader:
 def _frozen(pixel_input: PixelInput, classifier: nn.Module) -> nn.Sequential:
     module = nn.Sequential(pixel_input, classifier).float().eval()
     return module.requires_grad_(False)
+
+
+def _fast(classifier: nn.Module, spec: InputSpec, device: torch.device) -> nn.Sequential:
+    fast = _frozen(PixelInput(spec, torch.channels_last), _folded(classifier)).to(device)
+    with_channels_last(fast, len(spec.sides))
+    return fast
 
 
 def _copied(module: nn.Module) -> nn.Module:

@@ -130,7 +130,7 @@ class Target:
         engine: Runs the model.
         card: The model's card.
         weights_sha256: sha256 of the checkpoint.
-        access: The most that may be touched.
+        access: The most that is granted; the model may have less to give.
         cache: Where answers are kept.
         part: The classes that are asked for, where the data have not all of the card's; the engine
             keeps only these.
@@ -154,9 +154,9 @@ class Target:
         self._engine = engine
         self._cache = cache or OutputCache(None)
         self._memory: dict[str, Answers] = {}
+        self._granted = access
         self.card = card
         self.weights_sha256 = weights_sha256
-        self.access = access
         self.part = part
         self.queries = 0
         self.progress: Callable[[float], None] = _silent
@@ -191,14 +191,24 @@ class Target:
         return self.card.model_fingerprint(self.weights_sha256, labels)
 
     @property
+    def access(self) -> Access:
+        """The most that may be touched: what was granted, or less where the model has no more."""
+        return min(self._granted, self._engine.access)
+
+    @property
     def device(self) -> torch.device:
         """Where the model runs."""
         return self._engine.device
 
     @property
     def precision(self) -> str:
-        """``bf16+fp32``, ``fp32`` or ``fp32-plain``, see :mod:`securitynet.targets.engine`."""
+        """One of the modes of :mod:`securitynet.targets.engine`, e.g. ``bf16+fp32``."""
         return self._engine.precision
+
+    @property
+    def runtime(self) -> dict[str, str]:
+        """Version and provider of the runtime, empty where that is torch."""
+        return self._engine.facts
 
     @property
     def parity(self) -> Parity | None:
@@ -207,8 +217,11 @@ class Target:
 
     @property
     def engine(self) -> Engine:
-        """What runs the model, for checks before any figure; needs ``Access.WEIGHTS``."""
-        self._allow(Access.WEIGHTS)
+        """What runs the model, for checks before any figure; only of a target that is not limited.
+
+        An ONNX model has one too: it shows no weights.
+        """
+        self._allow(Access.WEIGHTS, self._granted)
         return self._engine
 
     def labels(self, images: Queries) -> NDArray[np.int64]:
@@ -251,13 +264,19 @@ class Target:
             as_pixels(first.pixels()), as_pixels(second.pixels()), first.labels, second.labels
         )
 
-    def _allow(self, needed: Access) -> None:
-        if needed > self.access:
-            raise AccessError(
-                f"needs {needed.name} access, has {self.access.name}",
-                where=self.card.id,
-                hint="a method declares the access it needs in @method(access=...)",
-            )
+    def _allow(self, needed: Access, granted: Access | None = None) -> None:
+        granted = self.access if granted is None else granted
+        if needed <= granted:
+            return
+        is_closed = granted == self._engine.access < self._granted
+        raise AccessError(
+            f"needs {needed.name} access, has {granted.name}",
+            where=self.card.id,
+            hint="an ONNX model gives scores only"
+            if is_closed
+            else "a method declares the access it needs in @method(access=...)",
+            flags=["access"] if is_closed else [],
+        )
 
     def _ask(self, images: Queries, needed: Access) -> NDArray[np.float32]:
         self._allow(needed)

@@ -32,6 +32,8 @@ AVERAGED = "n_averaged"
 """The counter that ``torch.optim.swa_utils.AveragedModel`` keeps beside the module."""
 MAX_WRAPPERS = 4
 SHOWN = 20
+MEMORY_BYTES = 16 * 2**30
+"""Importing torch alone maps several GB."""
 CLONE_NEWNET = 0x40000000
 CLONE_NEWUSER = 0x10000000
 PR_SET_NO_NEW_PRIVS = 38
@@ -42,10 +44,15 @@ EXPECTED = (
 """What torch raises for a file that it cannot read."""
 
 
-def limit(n_bytes: int) -> None:
-    """Limit address space, CPU, file size and open files; drop network, new processes, rights."""
+def limit(n_bytes: int, memory_bytes: int = MEMORY_BYTES) -> None:
+    """Limit address space, CPU, file size and open files; drop network, new processes, rights.
+
+    Args:
+        n_bytes: Size of the file that is opened.
+        memory_bytes: Address space beside four times that.
+    """
     limits = {
-        resource.RLIMIT_AS: 16 * 2**30 + 4 * n_bytes,  # importing torch alone maps several GB
+        resource.RLIMIT_AS: memory_bytes + 4 * n_bytes,
         resource.RLIMIT_CPU: 300,
         resource.RLIMIT_FSIZE: 8 * n_bytes + 2**20,
         resource.RLIMIT_NOFILE: 256,

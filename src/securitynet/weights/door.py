@@ -1,4 +1,7 @@
-"""The door: fetch, verify, inspect, convert. From then on only safetensors is read."""
+"""The door: fetch, verify, inspect, convert. From then on only what it wrote is read.
+
+Weights become safetensors. An ONNX model is kept as it is, once a disposable process has tried it.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,13 @@ from securitynet.records import fingerprint
 from securitynet.weights.convert import convert
 from securitynet.weights.inspect import ScanReport, scan
 from securitynet.weights.locate import Progress, locate
+from securitynet.weights.onnx_session import ONNX
 
 __all__ = ["Opened", "locate", "open_checkpoint"]
 
 REFUSAL = "do not open it; ask its author for safetensors, or for the state_dict saved alone"
-LOADED = ("torch-zip", "torch-legacy", "safetensors")
+LOADED = ("torch-zip", "torch-legacy", "safetensors", ONNX)
+WHOLE = "get it again, as one file: tensors kept in files beside an ONNX model are not read"
 LAYOUT = 2
 """Rises when what the cache holds changes."""
 
@@ -31,12 +36,12 @@ class Opened:
     """A checkpoint that has come through the door.
 
     Attributes:
-        path: The safetensors file in the cache.
+        path: The safetensors file in the cache, or the ONNX model.
         sha256: sha256 of the original file.
         format: Format of the original file.
         state_key: Where its state dict lay.
         prefix: Prefix that was stripped from every name.
-        converted_sha256: sha256 of the safetensors file.
+        converted_sha256: sha256 of the file in the cache.
         notes: What was left out of it.
     """
 
@@ -92,7 +97,9 @@ def _refuse(report: ScanReport, where: str) -> None:
     first = report.findings[0]
     if report.verdict == "UNDECIDED" and first.kind == "damage":
         raise IntegrityError(
-            f"the checkpoint is damaged: {first}", where=where, hint="get the file again"
+            f"the checkpoint is damaged: {first}",
+            where=where,
+            hint=WHOLE if report.format == ONNX else "get the file again",
         )
     evidence = next((item for item in report.findings if item.kind == "danger"), first)
     raise UnsafeFileError(
@@ -108,11 +115,15 @@ def _entry(sha256: str, state_key: str | None) -> Path:
     return cache_folder() / "weights" / name[:2] / name
 
 
+def _suffix(form: str) -> str:
+    return ".onnx" if form == ONNX else ".safetensors"
+
+
 def _known(sha256: str, state_key: str | None) -> Opened | None:
     entry = _entry(sha256, state_key)
-    path = entry.with_suffix(".safetensors")
     try:
         facts = json.loads(entry.with_suffix(".json").read_text(encoding="utf-8"))
+        path = entry.with_suffix(_suffix(facts["format"]))
         if path.stat().st_size != facts["bytes"] or facts["sha256"] != sha256:
             return None
         return Opened(
@@ -145,7 +156,7 @@ def _admit(path: Path, sha256: str, state_key: str | None, where: str) -> Opened
 def _convert_copy(
     path: Path, scratch: Path, entry: Path, sha256: str, state_key: str | None, where: str
 ) -> None:
-    source, made = scratch.resolve() / "source", scratch.resolve() / "converted.safetensors"
+    source, made = scratch.resolve() / "source", scratch.resolve() / "made"
     shutil.copyfile(path, source)
     report = scan(source)
     if report.sha256 != sha256:
@@ -161,13 +172,14 @@ def _convert_copy(
         )
     facts = convert(source, made, form=form, sha256=sha256, state_key=state_key, where=where)
     after = scan(made)
-    if after.verdict != "SAFE" or after.format != "safetensors":
-        raise IntegrityError("the conversion did not write safetensors", where=where)
+    kept = ONNX if form == ONNX else "safetensors"
+    if after.verdict != "SAFE" or after.format != kept:
+        raise IntegrityError(f"the conversion did not write {kept}", where=where)
     made.chmod(0o444)
     dropped = tuple(f"left out: {name}" for name in facts["dropped"])
     record = {
         "sha256": sha256, "format": form, "bytes": after.bytes, "converted_sha256": after.sha256,
         "state_key": facts["state_key"], "prefix": facts["prefix"], "notes": dropped,
     }  # fmt: skip
-    made.replace(entry.with_suffix(".safetensors"))
+    made.replace(entry.with_suffix(_suffix(form)))
     write_text(entry.with_suffix(".json"), json.dumps(record))
