@@ -17,6 +17,7 @@ from securitynet.catalogue.completeness import counts, fill_rates, states
 from securitynet.catalogue.datasets import known_datasets
 from securitynet.catalogue.export_sqlite import SETS
 from securitynet.catalogue.export_tables import TABLES, Table
+from securitynet.catalogue.generators.leads import lead_rows
 from securitynet.catalogue.json_schema import card_schema, evaluation_schema
 from securitynet.catalogue.sources import SOURCES
 from securitynet.catalogue.tables import rows as catalogue_rows
@@ -285,6 +286,7 @@ def catalogue_page() -> str:
         table(facts, sets),
         "## Sources of claims",
         table(("key", "source", "licence of its data"), places),
+        *leads_section(),
         "## Renewing it",
         "`make catalogue` writes the tables again; the same sources give the same bytes. timm's "
         "result tables and some others are files that no package carries: "
@@ -292,6 +294,30 @@ def catalogue_page() -> str:
         "table whose source is not there is kept. `--check` shows what would change.",
     ]
     return "\n\n".join(lines) + "\n"
+
+
+def leads_section() -> list[str]:
+    """Return the section on projects that may hold more models."""
+    found = lead_rows()
+    n_usable = sum(row["is_usable"] for row in found)
+    reasons = Counter(row["reason"] or "usable" for row in found)
+    usable = (
+        (f"[{row['title']}]({row['weights_url']})", f"{row['venue']} {row['year']}")
+        for row in found
+        if row["is_usable"]
+    )
+    return [
+        "## Leads",
+        f"{len(found)} projects that the SecurityNet authors link: papers with code, not models. "
+        f"{n_usable} may hold a classifier's weights; nobody has looked. `securitynet list leads "
+        "-w is_usable=yes` (`--json`, `--csv`) lists them; who finds weights behind one writes a "
+        "[card](cards.md).",
+        table(("what the published table says", "leads"),
+              ((reason, str(n)) for reason, n in sorted(reasons.items()))),
+        f"<details><summary>The {n_usable} usable ones</summary>",
+        table(("project", "venue"), usable),
+        "</details>",
+    ]  # fmt: skip
 
 
 def fill_table(rates: Iterable[Mapping[str, Any]], names: list[str]) -> str:

@@ -127,3 +127,16 @@ def test_train_is_pure_json(cli, material, tmp_path):
     words = ("train", "mlp", "--data", material.images, "--epochs", "1", "--json")
     (card,) = only_json(cli(*words, "--out", tmp_path / "models").out)
     assert set(card) >= MODEL | {"card"}
+
+
+def test_leads_are_listed_and_filtered(cli):
+    rows = only_json(cli("list", "leads", "--json").out)
+    assert len(rows) == 102 and all(isinstance(row["year"], int) for row in rows)
+    usable = only_json(cli("list", "leads", "-w", "is_usable=yes", "--json").out)
+    assert usable == [row for row in rows if row["is_usable"]] and 0 < len(usable) < len(rows)
+    assert all(row["reason"] is None and row["weights_url"] for row in usable)
+    others = only_json(cli("list", "leads", "-w", "is_usable=false", "--json").out)
+    assert len(others) == 102 - len(usable) and all(row["reason"] for row in others)
+    assert cli("list", "leads", "-w", "usable=yes").code == 2
+    shown = cli("list", "leads", "--sort", "title", "--limit", "2").out.splitlines()
+    assert len(shown) == 3 and shown[0].startswith("title") and ",0" not in shown[1]

@@ -85,7 +85,8 @@ def select(records: Iterable[Row], filters: Iterable[str]) -> Iterator[Row]:
     """Yield the records that match every ``FIELD=VALUE`` filter.
 
     Fields may be dotted (``weights.licence``); ``claims.METRIC`` is the figure that is claimed;
-    text compares without case; ``null`` matches unknown; a list matches if any item does.
+    text compares without case; ``null`` matches unknown, ``yes`` and ``no`` a truth value; a list
+    matches if any item does.
 
     Raises:
         UsageError: If a filter has no ``=`` or names a field that no record has.
@@ -150,8 +151,11 @@ def lookup(row: Any, name: str) -> Any:
 def _matches(row: Row, name: str, value: str) -> bool:
     found = lookup(row, name)
     items = found if isinstance(found, list) else [found]
-    return any(_text(item) == value.casefold() for item in items)
+    return any(value.casefold() in _texts(item) for item in items)
 
 
-def _text(item: Any) -> str:
-    return "null" if item is None else str(item).casefold()
+def _texts(item: Any) -> tuple[str, ...]:
+    """Return how a value may be written in a filter."""
+    if isinstance(item, bool):
+        return ("true", "yes") if item else ("false", "no")
+    return ("null",) if item is None else (str(item).casefold(),)

@@ -1,4 +1,4 @@
-"""``securitynet list``: models, methods, data sets or results as rows."""
+"""``securitynet list``: models, methods, data sets, results or leads as rows."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class What(StrEnum):
     methods = "methods"
     datasets = "datasets"
     results = "results"
+    leads = "leads"
 
 
 COLUMNS = {
@@ -69,12 +70,20 @@ COLUMNS = {
         Column("headline", "result"),
         Column("seconds", "seconds", is_right=True, rank=2),
     ),
+    What.leads: (
+        Column("title", "title", least=30),
+        Column("venue", "venue", rank=2),
+        Column("year", "year", rank=3),
+        Column("weights_url", "weights"),
+        Column("is_usable", "usable", rank=1),
+    ),
 }
 NEXT = {
     What.models: "securitynet show ID",
     What.methods: "securitynet show NAME",
     What.datasets: "securitynet doctor",
     What.results: "securitynet show KEY, or securitynet report",
+    What.leads: "why one is not usable: --json",
 }
 HUB = "hub"
 HEADLINES = ("auc", "excess_agreement", "p_value", "auroc")
@@ -101,7 +110,7 @@ def list_rows(
     quiet: QuietOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
-    """List models, methods, data sets or results."""
+    """List models, methods, data sets, results, or leads: projects that may hold more models."""
     from securitynet.catalogue.database import check_field, select
 
     set_verbosity(quiet, verbose)
@@ -151,6 +160,10 @@ def _rows(what: What, store: Any, provider: str | None) -> list[dict[str, Any]]:
         from securitynet.datasets.library import dataset_rows
 
         return list(dataset_rows())
+    if what is What.leads:
+        from securitynet.catalogue.generators.leads import lead_rows
+
+        return lead_rows()
     return _result_rows(store)
 
 
@@ -281,6 +294,8 @@ def _cell(name: str, value: Any) -> str:
         return "-"
     if name == "key":
         return str(value)[:10]
+    if name == "year":
+        return str(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value)

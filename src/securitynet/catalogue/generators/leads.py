@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 from urllib.parse import urlsplit
 
 from securitynet.catalogue.generators.paper_table import (
@@ -45,6 +46,15 @@ def leads() -> list[Lead]:
     classifier's weights.
     """
     return shipped_rows("leads.csv")
+
+
+def lead_rows() -> list[dict[str, Any]]:
+    """Return the shipped projects as JSON values; unknown is ``None``."""
+    return [
+        {name: text or None for name, text in lead.items()}
+        | {"year": int(lead["year"]), "is_usable": lead["is_usable"] == "yes"}
+        for lead in leads()
+    ]
 
 
 def leads_text(markdown: str) -> str:
