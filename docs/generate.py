@@ -226,7 +226,8 @@ PROVIDERS = {
     "weights are left out.",
     "robust-models-transfer": "The checkpoints that its README names.",
     "ivrl": "72 checkpoints for CIFAR-10 and 9 for MNIST in the repository.",
-    "community": "Single checkpoints of their authors, kept by hand; their bytes were verified.",
+    "community": "Single checkpoints of their authors, one contributed file each; their bytes were "
+    "verified.",
 }
 """Provider -> how its number of models comes about."""
 GAPS = """
@@ -311,7 +312,7 @@ def leads_section() -> list[str]:
         f"{len(found)} projects that the SecurityNet authors link: papers with code, not models. "
         f"{n_usable} may hold a classifier's weights; nobody has looked. `securitynet list leads "
         "-w is_usable=yes` (`--json`, `--csv`) lists them; who finds weights behind one writes a "
-        "[card](cards.md).",
+        "[card](cards.md#contributing-a-card).",
         table(("what the published table says", "leads"),
               ((reason, str(n)) for reason, n in sorted(reasons.items()))),
         f"<details><summary>The {n_usable} usable ones</summary>",

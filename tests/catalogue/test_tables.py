@@ -128,7 +128,7 @@ def test_a_damaged_table_is_named(content):
 
 
 def test_there_is_no_table_of_an_unheard_provider():
-    assert stored_text("nobody") is None and stored_text("community").count("\n") == 12
+    assert stored_text("nobody") is None and stored_text("ivrl").count("\n") == 81
 
 
 def test_claims_are_found_by_their_metric():

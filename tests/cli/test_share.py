@@ -158,8 +158,47 @@ def test_a_malformed_file_gets_no_card(cli, tmp_path):
     assert not (tmp_path / "card.json").exists()
 
 
-@pytest.mark.parametrize("name", ["missing.pth", "card.json", ""])
+@pytest.mark.parametrize("name", ["missing.pth", "missing.json", ""])
 def test_what_is_no_checkpoint_is_one_line(cli, tmp_path, name):
-    (tmp_path / "card.json").write_text("{}")
     done = cli("add", "model", tmp_path / name)
     assert done.code == 2 and done.err.count("\n") == 1
+
+
+def test_a_card_to_contribute_is_drafted_filled_in_and_checked(cli, checkpoint):
+    done = cli("add", "model", checkpoint, "--url", "https://example.org/net.safetensors")
+    path = checkpoint.parent / "net.json"
+    card = json.loads(path.read_text())
+    assert (
+        done.code == 0 and str(path) in done.err and "securitynet add model CARD.json" in done.err
+    )
+    assert card["id"] == "community/net" and card["weights"]["url"].startswith("https://")
+    assert "path" not in card["weights"] and card["weights"]["licence"] is None
+
+    unfilled = cli("add", "model", path)
+    assert unfilled.code == 2 and unfilled.out == "net.json: dataset: must not be null\n"
+    network = ["flatten", {"linear": [784, 10]}]
+    card |= {"dataset": "mnist", "num_classes": 10, "architecture": network, "claims": []}
+    card["input"] |= {"channels": 1, "height": 28, "width": 28}
+    card["weights"] |= {"licence": "MIT", "licence_source": "code"}
+    path.write_text(json.dumps(card))
+    checked = cli("add", "model", path)
+    assert (checked.code, checked.out) == (0, "") and "data/community/" in checked.err
+    facts = json.loads(cli("add", "model", path, "--json").out)
+    assert facts == {"path": str(path), "problems": []}
+
+
+def test_every_problem_of_a_card_is_a_line(cli, checkpoint):
+    cli("add", "model", checkpoint, "--url", "https://example.org/net.safetensors")
+    path = checkpoint.parent / "net.json"
+    card = json.loads(path.read_text())
+    card |= {"dataset": "nist", "num_classes": 10, "architecture": ["flatten"], "claims": []}
+    card["input"] |= {"channels": 1, "height": 28, "width": 28}
+    path.write_text(json.dumps(card))
+    done = cli("add", "model", path)
+    lines = done.out.splitlines()
+    assert (
+        done.code == 2 and len(lines) == 3 and all(text.startswith("net.json: ") for text in lines)
+    )
+    assert json.loads(cli("add", "model", path, "--json").out)["problems"] == lines
+    wrong = cli("add", "model", checkpoint, "--url", "http://example.org/x")
+    assert wrong.code == 2 and "https" in wrong.err

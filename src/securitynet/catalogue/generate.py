@@ -16,7 +16,15 @@ from pathlib import Path
 from securitynet.catalogue.cards import ModelCard, parse_card
 from securitynet.catalogue.generators import GENERATORS, paper
 from securitynet.catalogue.schema import UNKNOWN_LICENCE
-from securitynet.catalogue.tables import ENDINGS, read_rows, stored_text, table_file, table_text
+from securitynet.catalogue.tables import (
+    ENDINGS,
+    contributed,
+    data_folder,
+    read_rows,
+    stored_text,
+    table_file,
+    table_text,
+)
 from securitynet.errors import ResourceError, SecurityNetError, UsageError, unknown_id
 from securitynet.files.atomic import write_atomic, write_text
 
@@ -62,7 +70,8 @@ def _run(providers: Iterable[str], facts: Path | None, *, check: bool) -> int:
         n_different += bool(changes)
         _say(f"{provider}: {text.count(chr(10)):,} models, {_in_words(changes)}")
         texts[provider] = text
-    read_rows((f"{name}.jsonl", text.encode()) for name, text in texts.items())  # ids are unique
+    tables = [(f"{name}.jsonl", text.encode()) for name, text in texts.items()]
+    read_rows([*tables, *contributed(data_folder())])  # ids are unique
     if check:
         return 1 if n_different else 0
     for provider in providers:

@@ -1,5 +1,7 @@
 """The tables that ship with the package: one JSON line a card, without what is default.
 
+Contributed cards lie beside them in ``community/``, one JSON file each.
+
 They are checked when they are written; a listing reads them as plain rows, in a tenth of the time.
 """
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
 ENDINGS = (".jsonl", ".jsonl.gz")
+COMMUNITY = "community"
 MAX_PLAIN_BYTES = 50_000
 """Larger tables are compressed: they are generated, not edited."""
 PARTS: dict[str, type[Any]] = {
@@ -66,6 +69,16 @@ def _tables(folder: Traversable) -> Iterator[tuple[str, bytes]]:
     for item in folder.iterdir():
         if item.name.endswith(ENDINGS):
             yield item.name, item.read_bytes()
+    yield from contributed(folder)
+
+
+def contributed(folder: Traversable) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of the contributed cards' files."""
+    place = folder.joinpath(COMMUNITY)
+    if place.is_dir():
+        for item in sorted(place.iterdir(), key=lambda item: item.name):
+            if item.name.endswith(".json"):
+                yield f"{COMMUNITY}/{item.name}", item.read_bytes()
 
 
 def read_rows(tables: Iterable[tuple[str, bytes]]) -> list[Row]:
@@ -88,7 +101,8 @@ def read_rows(tables: Iterable[tuple[str, bytes]]) -> list[Row]:
 
 def _lines(name: str, content: bytes) -> list[str]:
     plain = gzip.decompress(content) if name.endswith(".gz") else content
-    return plain.decode().splitlines()
+    lines = plain.decode().splitlines()
+    return [" ".join(lines)] if name.endswith(".json") else lines
 
 
 def _read(name: str, content: bytes) -> list[Row]:

@@ -1,11 +1,11 @@
-"""``securitynet add``: draft a card from a checkpoint."""
+"""``securitynet add``: draft a card from a checkpoint, or check one that is to be contributed."""
 
 from __future__ import annotations
 
 import json as json_module
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,13 +14,14 @@ from securitynet.cli.common import (
     QuietOption,
     StoreOption,
     VerboseOption,
+    line,
     note,
     print_facts,
     print_json,
     progress_bar,
     set_verbosity,
 )
-from securitynet.errors import UsageError
+from securitynet.errors import EXIT_USAGE, UsageError
 
 
 class Kind(StrEnum):
@@ -31,24 +32,43 @@ class Kind(StrEnum):
 
 def add(
     what: Annotated[Kind, typer.Argument(help="What to add.")],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A checkpoint, or a card to be checked.")
+    ],
+    url: Annotated[
+        str | None,
+        typer.Option("--url", help="Address of the same file: drafts a card to contribute."),
+    ] = None,
+    links: Annotated[
+        bool, typer.Option("--links", help="Of a card: ask each of its addresses, too.")
+    ] = False,
     json: JsonOption = False,
     store: StoreOption = None,
     quiet: QuietOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
-    """Draft card.json beside a checkpoint from what can be measured. Executes nothing in it."""
-    set_verbosity(quiet, verbose)
-    if not file.is_file() or file.suffix == ".json":
-        raise UsageError("no checkpoint there", where=file, hint="give the file of the weights")
-    from securitynet.files.atomic import write_atomic
+    """Draft a card from what can be measured of a checkpoint, or check a card to contribute.
 
+    Executes nothing in it. The draft is card.json beside the checkpoint, or NAME.json with --url.
+    """
+    set_verbosity(quiet, verbose)
+    if not file.is_file():
+        raise UsageError("no checkpoint there", where=file, hint="give the file of the weights")
+    if file.suffix == ".json":
+        _check(file, links=links, json=json, quiet=quiet)
+        return
+    from securitynet.files.atomic import write_atomic
+    from securitynet.files.download import check_url
+
+    if url is not None:
+        check_url(url)
     with progress_bar("reading", quiet=quiet) as progress:
         progress(0.1, f"reading {file.name}")
-        from securitynet.targets.drafts import draft_card
+        from securitynet.targets.drafts import contribution, draft_card
 
         draft = draft_card(file)
-    path = file.parent / "card.json"
+    draft = draft if url is None else contribution(draft, url)
+    path = file.parent / ("card.json" if url is None else f"{draft.card['name']}.json")
     text = json_module.dumps(draft.card, indent=1, ensure_ascii=False) + "\n"
     is_written = write_atomic(path, lambda f: f.write(text.encode()), keep_existing=True)
     if json:
@@ -65,13 +85,30 @@ def add(
         note(f"wrote {path}" if is_written else f"{path} is there already and was left as it is")
 
 
-def _facts(card: dict[str, object], n_tensors: int) -> list[tuple[str, str]]:
+def _check(file: Path, *, links: bool, json: bool, quiet: bool) -> None:
+    """Say why a card cannot be contributed, a line each; exit 2 if there is a reason."""
+    from securitynet.catalogue.contributed import problems
+
+    with progress_bar("checking", quiet=quiet):
+        found = problems(file, with_links=links)
+    if json:
+        print_json({"path": str(file), "problems": found})
+    for problem in [] if json else found:
+        line(problem)
+    if found:
+        if not quiet:
+            note("correct these and check again; docs/cards.md says what a contributed card holds")
+        raise typer.Exit(EXIT_USAGE)
+    if not quiet:
+        note(f"nothing to object: put {file.name} into src/securitynet/catalogue/data/community/")
+
+
+def _facts(card: dict[str, Any], n_tensors: int) -> list[tuple[str, str]]:
     weights, spec = card["weights"], card["input"]
-    assert isinstance(weights, dict) and isinstance(spec, dict)  # noqa: S101 - we made them
     place = f", state dict at {weights['state_key']}" if weights["state_key"] else ""
-    params = card["params"]
+    params, file = card["params"], weights.get("path") or weights["url"]
     return [
-        ("file", f"{weights['path']}, {weights['format']}, {weights['bytes']:,} bytes{place}"),
+        ("file", f"{file}, {weights['format']}, {weights['bytes']:,} bytes{place}"),
         ("sha256", str(weights["checksum"])),
         ("tensors", f"{n_tensors:,}"),
         ("architecture", str(card["architecture"] or "unknown")),

@@ -93,6 +93,34 @@ def check_url(url: str) -> None:
         raise UsageError("only https addresses are downloaded", where=url)
 
 
+def unreachable(url: str) -> str | None:
+    """Return why nothing can be had at an address, ``None`` if something answers there.
+
+    Only the headers are asked for. Some servers refuse that; then the body is left unread.
+
+    Raises:
+        UsageError: If the address is not https.
+    """
+    check_url(url)
+    reason: str | None = None
+    for method in ("HEAD", "GET"):
+        request = urllib.request.Request(  # noqa: S310 - checked
+            url, headers={"User-Agent": "securitynet"}, method=method
+        )
+        try:
+            opener = urllib.request.build_opener(_SafeRedirects())
+            with opener.open(request, timeout=TIMEOUT_SECONDS):
+                return None
+        except urllib.error.HTTPError as error:
+            error.close()
+            reason = f"HTTP {error.code}"
+        except ResourceError as error:
+            return error.what
+        except (OSError, http.client.HTTPException) as error:
+            return str(getattr(error, "reason", error))
+    return reason
+
+
 def download(
     url: str,
     destination: Path,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,32 @@ def _draft_onnx(file: Path, opened: Opened) -> Draft:
     }  # fmt: skip
     tensors = scan(opened.path).tensors
     return Draft(card, (ONNX,), tensors.count if tensors else 0, tuple(_advice(card, [])))
+
+
+def contribution(draft: Draft, url: str) -> Draft:
+    """Return a draft in the form of a contributed card: public address, claims to be filled in.
+
+    Args:
+        draft: Of the very file that lies at ``url``.
+        url: Its public address.
+    """
+    name = re.sub(r"[^a-z0-9.]+", "-", str(draft.card["name"]).lower()).strip("-.") or "model"
+    measured = dict(draft.card["weights"])
+    del measured["path"]
+    card = {
+        "id": f"community/{name}", "provider": "community", **draft.card, "name": name,
+        "weights": {"url": url, **measured, "licence_source": None},
+        "publication": None,
+        "claims": [{"metric": "test_accuracy", "value": None, "source": None, "n": None}],
+        "status": "verified",
+    }  # fmt: skip
+    advice = (
+        *draft.advice,
+        "weights.licence_source: where it was read: hub, code or file",
+        "claims: source is the https address that states the figure; without one delete the claim",
+        "then check it: securitynet add model CARD.json --links",
+    )
+    return replace(draft, card=card, advice=advice)
 
 
 def blank_module(match: Match) -> nn.Module:

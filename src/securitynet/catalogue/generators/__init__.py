@@ -23,7 +23,6 @@ def _late(name: str) -> Generate:
 
 
 GENERATORS: dict[str, Generate] = {
-    "community": _late("community"),
     "torchvision": _late("torchvision"),
     "pytorchcv": _late("pytorchcv"),
     "timm": _late("timm"),
