@@ -5,6 +5,7 @@ STAMP := .venv/.installed
 PEERS := .venv-peers/.installed
 TEST := $(BIN)/python -m pytest -n 2 --dist loadscope
 DEMO ?=
+CATALOGUE ?=
 
 .PHONY: help demo test test-long bench lint lock docs catalogue clean
 help:
@@ -15,7 +16,7 @@ help:
 	@echo "make lint       ruff and mypy"
 	@echo "make lock       renew requirements.lock"
 	@echo "make docs       renew the generated pages of docs/"
-	@echo "make catalogue  renew the generated tables of the database"
+	@echo "make catalogue  renew the generated tables of the database (CATALOGUE=--fetch: with network)"
 	@echo "make clean      delete .venv and all caches of the tools"
 
 # A second make is instant: the environment is only touched when the lock or pyproject.toml is newer.
@@ -54,7 +55,7 @@ docs: $(STAMP)
 	$(BIN)/python docs/generate.py
 
 catalogue: $(STAMP)
-	$(BIN)/python -m securitynet.catalogue.generate
+	$(BIN)/python -m securitynet.catalogue.generate $(CATALOGUE)
 
 lock:
 	@test -x $(BIN)/uv || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip install --quiet uv; }

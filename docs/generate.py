@@ -17,6 +17,7 @@ from securitynet.catalogue.completeness import counts, fill_rates, states
 from securitynet.catalogue.datasets import known_datasets
 from securitynet.catalogue.export_sqlite import SETS
 from securitynet.catalogue.export_tables import TABLES, Table
+from securitynet.catalogue.facts import FILES, NOT_PUBLIC, PublicFile
 from securitynet.catalogue.generators.leads import lead_rows
 from securitynet.catalogue.json_schema import card_schema, evaluation_schema
 from securitynet.catalogue.sources import SOURCES
@@ -289,12 +290,23 @@ def catalogue_page() -> str:
         table(("key", "source", "licence of its data"), places),
         *leads_section(),
         "## Renewing it",
-        "`make catalogue` writes the tables again; the same sources give the same bytes. timm's "
-        "result tables and some others are files that no package carries: "
-        "`python -m securitynet.catalogue.generate --facts FOLDER`, or `SECURITYNET_FACTS`. A "
-        "table whose source is not there is kept. `--check` shows what would change.",
+        "`make catalogue` writes the tables again; the same sources give the same bytes. Some "
+        "sources are files that no package carries: `make catalogue CATALOGUE=--fetch` downloads "
+        "them at pinned commits and checks their bytes; `--facts FOLDER`, or `SECURITYNET_FACTS`, "
+        "is a folder of your own, whose files go first. A table whose source is not there is kept. "
+        "`--check` shows what would change.",
+        table(("file", "source", "commit", "licence", "checked by"), map(facts_row, FILES)),
+        "\n".join(f"- `{name}`: {why}." for name, why in NOT_PUBLIC.items()),
     ]
     return "\n\n".join(lines) + "\n"
+
+
+def facts_row(item: PublicFile) -> tuple[str, ...]:
+    """Return the row of one file that a generator reads."""
+    how = f"sha256 `{item.sha256[:16]}`" if item.sha256 else "git ids of its content"
+    made = "" if item.read is None else ", made of it"
+    source = f"[{item.repository}]({item.url}){made}"
+    return (f"`{item.name}`", source, f"`{item.revision[:12]}`", item.licence, how)
 
 
 def leads_section() -> list[str]:

@@ -1,6 +1,7 @@
 """``python -m securitynet.catalogue.generate``: write the shipped tables from their sources.
 
-The same sources give the same bytes. A table whose source is not on this machine is kept as it is.
+The same sources give the same bytes. A table whose source is not on this machine is kept as it is;
+``--fetch`` downloads the public files that no package carries.
 """
 
 from __future__ import annotations
@@ -41,10 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--facts", type=Path, default=_facts_folder(),
         help=f"folder of data files that no package carries [{FACTS}]",
     )  # fmt: skip
+    parser.add_argument(
+        "--fetch", action="store_true",
+        help="download, at pinned commits, the data files that the folder lacks",
+    )  # fmt: skip
     parser.add_argument("--check", action="store_true", help="write nothing; 1 if a table differs")
     options = parser.parse_args(arguments)
     try:
-        return _run(options.providers or list(GENERATORS), options.facts, check=options.check)
+        return _run(options.providers or list(GENERATORS), options)
     except SecurityNetError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
@@ -55,12 +60,15 @@ def _facts_folder() -> Path | None:
     return Path(named) if named else None
 
 
-def _run(providers: Iterable[str], facts: Path | None, *, check: bool) -> int:
-    n_different = _paper_tables(facts, check=check)
-    texts = {name: stored_text(name) or "" for name in GENERATORS}
+def _run(providers: Sequence[str], options: argparse.Namespace) -> int:
+    check: bool = options.check
     for provider in providers:
         if provider not in GENERATORS:
             raise unknown_id("provider", provider, GENERATORS, listing="--help")
+    facts, failed = _fetched(options.facts) if options.fetch else (options.facts, [])
+    n_different = _paper_tables(options.facts, check=check)
+    texts = {name: stored_text(name) or "" for name in GENERATORS}
+    for provider in providers:
         try:
             text = table_text(finished(GENERATORS[provider](facts)))
         except ResourceError as error:
@@ -72,12 +80,22 @@ def _run(providers: Iterable[str], facts: Path | None, *, check: bool) -> int:
         texts[provider] = text
     tables = [(f"{name}.jsonl", text.encode()) for name, text in texts.items()]
     read_rows([*tables, *contributed(data_folder())])  # ids are unique
-    if check:
-        return 1 if n_different else 0
-    for provider in providers:
+    for provider in () if check else providers:
         if texts[provider]:
             _write(provider, texts[provider])
-    return 0
+    if failed:
+        raise failed[0]
+    return 1 if check and n_different else 0
+
+
+def _fetched(own: Path | None) -> tuple[Path, list[ResourceError]]:
+    """Download the public files, and say which could not be had; their tables are kept."""
+    from securitynet.catalogue.facts import fetch
+
+    folder, failed = fetch(own, lambda share, what: _say(f"fetch: {what}"))
+    for error in failed:
+        _say(f"fetch: {error}")
+    return folder, failed
 
 
 def _paper_tables(facts: Path | None, *, check: bool) -> int:
