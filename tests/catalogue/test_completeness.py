@@ -39,8 +39,13 @@ def test_what_is_there_is_counted_and_what_is_not_is_not():
 def test_a_model_counts_once_whatever_it_was_called():
     catalogue = [expand(CARD), expand(BARE)]
     assert states(catalogue, []) == {"catalogued": 2, "verified": 0, "evaluated": 0}
-    tried = [("a/full", True), ("b/other", True), ("b/bare", False), ("local/mine", True)]
+    tried = [
+        ("a/full", True, True), ("b/other", True, True), ("b/bare", False, True),
+        ("local/mine", True, True),
+    ]  # fmt: skip
     assert states(catalogue, tried) == {"catalogued": 2, "verified": 1, "evaluated": 1}
+    believed = [("a/full", True, False)]
+    assert states(catalogue, believed) == {"catalogued": 2, "verified": 0, "evaluated": 1}
     shipped = [expand({**CARD, "status": "verified"})]
     assert states(shipped, []) == {"catalogued": 1, "verified": 1, "evaluated": 0}
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -108,7 +109,7 @@ def test_every_other_verb_is_pure_json_too(cli, filled, material, monkeypatch):
     doctor = only_json(cli("doctor", "--json").out)
     assert doctor["records"] == 2 and doctor["store_problems"] == []
     (got,) = only_json(cli("get", material.cards[0], "--json").out)
-    assert got["status"] == "verified" and len(got["sha256"]) == 64
+    assert (got["status"], got["verified_by"]) == ("unverified", None) and len(got["sha256"]) == 64
     (scanned,) = only_json(cli("scan", material.cards[0], "--json").out)
     assert (scanned["verdict"], scanned["sha256"]) == ("SAFE", got["sha256"])
 
@@ -140,3 +141,21 @@ def test_leads_are_listed_and_filtered(cli):
     assert cli("list", "leads", "-w", "usable=yes").code == 2
     shown = cli("list", "leads", "--sort", "title", "--limit", "2").out.splitlines()
     assert len(shown) == 3 and shown[0].startswith("title") and ",0" not in shown[1]
+
+
+def test_a_card_with_a_checksum_is_verified_and_says_by_what(cli, net, material):
+    from securitynet.files.digest import digest
+
+    bare = Path(net())
+    sha256 = digest(bare.parent / "net.safetensors")
+    card = json.loads(bare.read_text())
+    card["weights"] |= {"checksum": sha256, "checksum_algorithm": "sha256"}
+    assert "the card has no checksum" in cli("show", str(bare)).out
+    bare.write_text(json.dumps(card))
+    assert "verified by a published sha256" in cli("show", str(bare)).out
+    (got,) = only_json(cli("get", str(bare), "--json").out)
+    assert (got["status"], got["verified_by"], got["error"]) == ("verified", "sha256", None)
+    card["weights"]["checksum"] = "0" * 64
+    bare.write_text(json.dumps(card))
+    (got,) = only_json(cli("get", str(bare), "--json").out)
+    assert (got["status"], got["verified_by"]) == ("refused", None) and got["error"]

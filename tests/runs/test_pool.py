@@ -116,7 +116,8 @@ def test_a_model_that_kills_workers_fails_alone(groups_of, make_card, tmp_path, 
         "local/deadly": {"failed"}, "local/a": {"ok"}, "local/b": {"ok"},
     }  # fmt: skip
     for record in by_model["local/deadly"]:
-        assert record.flags == ("worker-died",) and "died 2 times (exit code 3)" in record.error
+        assert record.flags == ("worker-died", "unverified-bytes")
+        assert "died 2 times (exit code 3)" in record.error
     assert sorted(r.key for r in ear.records) == list(store.keys())
     assert capfd.readouterr().err == ""
 

@@ -13,6 +13,7 @@ from securitynet.catalogue.cards import load_card
 from securitynet.datasets.library import load_dataset
 from securitynet.errors import AccessError, RefusedError, ResourceError
 from securitynet.evidence import MembershipEvidence
+from securitynet.files.digest import digest
 from securitynet.registry import Access, get_method, methods
 from securitynet.reports.wording import FLAGS, UNEXPLAINED, flag_text
 from securitynet.runs import work
@@ -52,7 +53,11 @@ def card_of(solved, tmp_path):
             "num_classes": 10,
             "architecture": ["flatten", {"linear": [64, 10]}],
             "input": {"channels": 1, "height": 8, "width": 8},
-            "weights": {"path": "model.safetensors"},
+            "weights": {
+                "path": "model.safetensors",
+                "checksum": digest(tmp_path / "model.safetensors"),
+                "checksum_algorithm": "sha256",
+            },
             "claims": [] if claimed is None else [claim],
             **changes,
         }
@@ -237,6 +242,20 @@ class Broken(nn.Sequential):
 def build():
     return Broken(nn.Flatten(), nn.Linear(64, 10))
 """
+
+
+def test_every_record_of_bytes_that_nothing_vouches_for_says_so(card_of, run, monkeypatch):
+    weights = {"path": "model.safetensors"}
+    fine = run(card_of(weights=weights), "mia.loss")
+    refused = run(card_of(weights=weights, claimed=0.2), "mia.loss", folder="refused")
+    stand_in(monkeypatch, "mia.loss", raising(ValueError("broken")))
+    failed = run(card_of(weights=weights), "mia.loss", folder="failed")
+    statuses = [record.status for outcome in (fine, refused, failed) for record in outcome]
+    assert statuses == ["ok", "refused", "failed"]
+    for outcome in (fine, refused, failed):
+        assert all(record.flags[-1] == "unverified-bytes" for record in outcome)
+    vouched = run(card_of(), "mia.loss", folder="vouched")
+    assert not any("unverified-bytes" in record.flags for record in vouched)
 
 
 def test_a_target_that_the_gate_refuses_refuses_all_its_jobs(card_of, run):

@@ -87,21 +87,22 @@ def counts(rows: Iterable[Row]) -> dict[str, int]:
     return {**dict(sorted(found.items())), "total": found.total()}
 
 
-def states(rows: Iterable[Row], tried: Iterable[tuple[str, bool]]) -> dict[str, int]:
+def states(rows: Iterable[Row], tried: Iterable[tuple[str, bool, bool]]) -> dict[str, int]:
     """Return how many models are catalogued, have verified bytes, and are evaluated.
 
     Args:
         rows: The catalogue.
-        tried: Model id and whether the result is fine, of each record of a store. Whoever made
-            a record had brought the weights through the door, so their bytes were verified.
+        tried: Model id, whether the result is fine, and whether a checksum vouched for the
+            bytes, of each record of a store.
     """
     known = {name: row["id"] for row in rows for name in (row["id"], *row["aliases"])}
     verified = {row["id"] for row in rows if row["status"] in ("verified", "evaluated")}
     evaluated = {row["id"] for row in rows if row["status"] == "evaluated"}
-    for model, is_fine in tried:
+    for model, is_fine, is_verified in tried:
         if model in known and is_fine:
-            verified.add(known[model])
             evaluated.add(known[model])
+            if is_verified:
+                verified.add(known[model])
     return {
         "catalogued": len(set(known.values())),
         "verified": len(verified),

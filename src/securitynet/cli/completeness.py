@@ -44,8 +44,12 @@ def completeness(store: Path) -> dict[str, Any]:
     from securitynet.catalogue.completeness import counts, fill_rates, states
     from securitynet.catalogue.tables import rows
     from securitynet.runs.store import Store
+    from securitynet.weights.verified import UNVERIFIED
 
-    tried = [(record.model, record.status == "ok") for record in Store(store).records()]
+    tried = [
+        (record.model, record.status == "ok", UNVERIFIED not in record.flags)
+        for record in Store(store).records()
+    ]
     return {
         "models": states(rows(), tried),
         "evaluable": n_evaluable(),

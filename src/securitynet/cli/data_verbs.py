@@ -52,7 +52,7 @@ def get(
         print_json(rows)
     for row in [] if json else rows:
         outcome = row["error"] or f"{row['sha256'][:16]}  {row['path']}"
-        line(f"{row['status']:<8} {row['id']}  {outcome}")
+        line(f"{row['status']:<10} {row['id']}  {outcome}")
     if errors:
         code = errors[0].exit_code if len(errors) == len(cards) else EXIT_FAILED
         raise typer.Exit(code)
@@ -61,17 +61,18 @@ def get(
 def _get_one(card: ModelCard) -> tuple[dict[str, Any], SecurityNetError | None]:
     from securitynet.targets.left_out import why_not
     from securitynet.weights.door import open_checkpoint
+    from securitynet.weights.verified import verified_by
 
-    row: dict[str, Any] = {"id": card.id, "status": "verified", "error": None}
+    row: dict[str, Any] = {"id": card.id, "status": "refused", "verified_by": None, "error": None}
     try:
         reason = why_not(card)
         if reason is not None:
             raise UsageError(f"cannot be loaded: {reason}", where=card.id)
         opened = open_checkpoint(card.weights, folder=card.folder, where=card.id)
     except SecurityNetError as error:
-        return {**row, "status": "refused", "path": None, "sha256": None, "error": str(error)}, (
-            error
-        )
+        return {**row, "path": None, "sha256": None, "error": str(error)}, error
+    by = verified_by(card.weights, where=card.id)
+    row |= {"status": "verified" if by else "unverified", "verified_by": by}
     return {**row, "path": str(opened.path), "sha256": opened.sha256}, None
 
 

@@ -112,6 +112,7 @@ def _model_facts(card: Mapping[str, Any]) -> Facts:
     yield "input", _input(spec)
     yield "weights", weights["url"] or weights["path"] or "unknown"
     yield "file", _joined(weights["format"], _bytes(weights), _checksum(weights))
+    yield "bytes", _vouched(card)
     yield "licence", _licence(weights)
     arxiv = f"arXiv {paper['arxiv']}" if paper.get("arxiv") else None
     venue = " ".join(str(paper[key]) for key in ("venue", "year") if paper.get(key))
@@ -126,6 +127,13 @@ def _model_facts(card: Mapping[str, Any]) -> Facts:
         yield "also known as", alias
     for key, value in (card["training"] or {}).items():
         yield f"training {key}".replace("_", " "), _text(value)
+
+
+def _vouched(card: Mapping[str, Any]) -> str:
+    from securitynet.catalogue.cards import parse_card
+    from securitynet.weights.verified import in_words
+
+    return in_words(parse_card(card, where=card["id"]).weights, where=card["id"])
 
 
 def _claim(claim: Mapping[str, Any]) -> str:

@@ -29,6 +29,7 @@ RETRIED = (408, 416, 425, 429)
 DRIVE = ("drive.google.com", "docs.google.com", "drive.usercontent.google.com")
 HUB_SHA256 = "X-Linked-ETag"
 """The Hugging Face hub names a large file's sha256 here, before it redirects to its storage."""
+HUB_REVISION = "X-Repo-Commit"
 NOT_FILES = {
     b"<!doctype html": "a web page",
     b"<html": "a web page",
@@ -37,6 +38,19 @@ NOT_FILES = {
 """How files begin that servers send in place of what was asked for."""
 
 Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class HubFacts:
+    """What the Hugging Face hub says of a file in the headers of its answer.
+
+    Attributes:
+        sha256: Of the file, if it is a large one.
+        revision: Commit that it belongs to.
+    """
+
+    sha256: str | None = None
+    revision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,12 +63,13 @@ class _Wanted:
     n_bytes: int | None
     max_bytes: int
     progress: Progress | None
+    hear: Callable[[HubFacts], None] | None
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     """Follow redirects to https; from loopback also to loopback. Keep the hub's checksum."""
 
-    sha256: str | None = None
+    facts = HubFacts()
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str,
@@ -65,13 +80,17 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
             raise ResourceError(
                 "the server redirects to an address that is not https", where=newurl, hint=ADVICE
             )
-        self.sha256 = _hub_sha256(headers) or self.sha256
+        self.facts = _hub_facts(headers, self.facts)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _hub_sha256(headers: Any) -> str | None:
-    found = headers.get(HUB_SHA256, "").strip().removeprefix("W/").strip('"').lower()
-    return found if re.fullmatch(r"[0-9a-f]{64}", found) else None
+def _hub_facts(headers: Any, known: HubFacts) -> HubFacts:
+    sha256 = headers.get(HUB_SHA256, "").strip().removeprefix("W/").strip('"').lower()
+    revision = headers.get(HUB_REVISION, "").strip()
+    return HubFacts(
+        sha256 if re.fullmatch(r"[0-9a-f]{64}", sha256) else known.sha256,
+        revision if re.fullmatch(r"[0-9a-f]{40}", revision) else known.revision,
+    )
 
 
 def _is_loopback(url: str) -> bool:
@@ -130,6 +149,7 @@ def download(
     n_bytes: int | None = None,
     max_bytes: int = MAX_BYTES,
     progress: Progress | None = None,
+    hear: Callable[[HubFacts], None] | None = None,
 ) -> Path:
     """Download a file; the final name appears only once it is whole and its checksum fits.
 
@@ -145,6 +165,7 @@ def download(
         n_bytes: Length that the file must have, if known.
         max_bytes: Larger files are refused.
         progress: Told the share done and a few words.
+        hear: Told what the hub says of a file that was downloaded and is right.
 
     Returns:
         The destination.
@@ -155,7 +176,7 @@ def download(
         IntegrityError: If the bytes are not what they should be.
     """
     check_url(url)
-    wanted = _Wanted(url, checksum, algorithm, n_bytes, max_bytes, progress)
+    wanted = _Wanted(url, checksum, algorithm, n_bytes, max_bytes, progress, hear)
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         with _alone(destination):
@@ -188,9 +209,9 @@ def _fetch_verified(wanted: _Wanted, destination: Path) -> None:
     """Fetch; if a part from an earlier day spoilt the file, once more from the start."""
     part = destination.with_name(destination.name + ".part")
     is_resumed = part.exists()
-    sha256 = _fetch_patiently(wanted, part)
-    if wanted.checksum is None and sha256 is not None:
-        wanted = replace(wanted, checksum=sha256, algorithm="sha256")
+    facts = _fetch_patiently(wanted, part)
+    if wanted.checksum is None and facts.sha256 is not None:
+        wanted = replace(wanted, checksum=facts.sha256, algorithm="sha256")
     if is_resumed and not _is_right(part, wanted):
         part.unlink()
         _fetch_patiently(wanted, part)
@@ -202,13 +223,15 @@ def _fetch_verified(wanted: _Wanted, destination: Path) -> None:
             hint="the file was replaced or is an error page; it was deleted",
         )
     part.replace(destination)
+    if wanted.hear is not None:
+        wanted.hear(facts)
 
 
 def _is_right(part: Path, wanted: _Wanted) -> bool:
     return wanted.checksum is None or matches(part, wanted.checksum, wanted.algorithm)
 
 
-def _fetch_patiently(wanted: _Wanted, part: Path) -> str | None:
+def _fetch_patiently(wanted: _Wanted, part: Path) -> HubFacts:
     for attempt in range(MAX_TRIES):
         try:
             return _fetch(wanted, part)
@@ -222,7 +245,7 @@ def _fetch_patiently(wanted: _Wanted, part: Path) -> str | None:
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError,
                 ConnectionError) as error:  # fmt: skip
             _wait(wanted.url, attempt, str(getattr(error, "reason", error)))
-    return None
+    return HubFacts()
 
 
 def _wait(url: str, attempt: int, reason: str) -> None:
@@ -239,8 +262,8 @@ def _asked(url: str) -> str:
     return urlunsplit(parts._replace(query=f"{parts.query}&export=download&confirm=t"))
 
 
-def _fetch(wanted: _Wanted, part: Path) -> str | None:
-    """Fetch the rest of a file; return the sha256 that the hub names, if it does."""
+def _fetch(wanted: _Wanted, part: Path) -> HubFacts:
+    """Fetch the rest of a file; return what the hub says of it, if it is the hub."""
     have = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "securitynet"} | ({"Range": f"bytes={have}-"} if have else {})
     request = urllib.request.Request(_asked(wanted.url), headers=headers)  # noqa: S310 - checked
@@ -250,7 +273,7 @@ def _fetch(wanted: _Wanted, part: Path) -> str | None:
         resumes = _resumes(answer, have)
         total = _total(answer, have if resumes else 0)
         _check_answer(answer, total, wanted)
-        sha256 = _hub_sha256(answer.headers) or redirects.sha256
+        facts = _hub_facts(answer.headers, redirects.facts)
         with part.open("ab" if resumes else "wb") as file:
             _copy(answer, file, wanted, total)
     size = part.stat().st_size
@@ -260,7 +283,7 @@ def _fetch(wanted: _Wanted, part: Path) -> str | None:
         part.unlink()
         raise IntegrityError(f"{size:,} bytes instead of {wanted.n_bytes:,}", where=wanted.url)
     _check_content(part, wanted)
-    return sha256
+    return facts
 
 
 def _resumes(answer: Any, have: int) -> bool:

@@ -18,6 +18,7 @@ FAMILIES = {
 FLAGS = {
     "accuracy-gate": "Measured accuracy is off the published one: preprocessing, class order or images differ. The run was forced; read every figure with that in mind.",
     "access": "The method needs gradients or weights, and an ONNX model gives scores only.",
+    "unverified-bytes": "No published checksum vouches for the weights' bytes: the file was believed as it came. The record names its sha256.",
     "no-claim": "Nobody published an accuracy to compare the measured one with.",
     "chance-level": "The model is no better than guessing on these images, so attacks on it mean little.",
     "null-failed": "A control without any effect is not at its null value: the figure is not ranked.",

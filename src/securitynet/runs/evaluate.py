@@ -11,6 +11,7 @@ from securitynet.records import Evaluation, Job, Status
 from securitynet.runs.plan import Audits, Choice, Group, Settings, make_group
 from securitynet.runs.pool import run_groups
 from securitynet.runs.store import Store, sort_records
+from securitynet.weights.verified import unverified
 
 
 def _silent(share: float, what: str) -> None:
@@ -152,4 +153,5 @@ def _trouble(
         is_forced=settings.is_forced,
     )
     status: Status = "refused" if isinstance(error, RefusedError) else "failed"
-    return Evaluation.of(job, status, error=str(error), flags=error.flags)
+    flags = (*error.flags, *unverified(card.weights, where=card.id))
+    return Evaluation.of(job, status, error=str(error), flags=flags)

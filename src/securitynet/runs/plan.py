@@ -16,6 +16,7 @@ from securitynet.errors import UsageError
 from securitynet.records import Job, canonical_json
 from securitynet.registry import FAMILIES, Method, default_set, get_method
 from securitynet.weights.door import open_checkpoint
+from securitynet.weights.verified import unverified
 
 Choice = tuple[Method, Mapping[str, Any]]
 
@@ -50,12 +51,14 @@ class Group:
         dataset: Name or folder of the data set.
         jobs: What to evaluate.
         settings: What all jobs share.
+        flags: Of every record: what is doubtful about the model before it is asked anything.
     """
 
     card: ModelCard
     dataset: str
     jobs: tuple[Job, ...]
     settings: Settings
+    flags: tuple[str, ...] = ()
 
 
 def choose_methods(names: Iterable[str], options: Iterable[str] = ()) -> list[Choice]:
@@ -155,7 +158,7 @@ def make_group(
         for method, config in choices
         for seed in (settings.seeds if method.is_seeded else settings.seeds[:1])
     )
-    return Group(card, dataset, jobs, settings)
+    return Group(card, dataset, jobs, settings, unverified(card.weights, where=card.id))
 
 
 def _check_sides(card: ModelCard, dataset: str, audit: Audit) -> None:

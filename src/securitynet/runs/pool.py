@@ -169,9 +169,11 @@ class _Pool:
             self._employ()
 
     def _fail(self, position: int, code: int | None) -> None:
-        for job in self._unfinished(position).jobs:
+        group = self._unfinished(position)
+        for job in group.jobs:
             error = f"the worker process died {MAX_TRIES} times (exit code {code}), out of memory?"
-            record = Evaluation.of(job, "failed", flags=("worker-died",), error=error)
+            flags = ("worker-died", *group.flags)
+            record = Evaluation.of(job, "failed", flags=flags, error=error)
             self.store.put(record)
             self._hear(record)
 

@@ -85,8 +85,8 @@ def run_group(
         ResourceError: If the store cannot be written; earlier records stay intact.
     """
     part = part_of(group.card, audit)
-    if part is not None:
-        audit = replace(audit, notes=(*audit.notes, part.flag))
+    flags = (*group.flags, *([] if part is None else [part.flag]))
+    audit = replace(audit, notes=(*audit.notes, *flags))
     with threads_for(*audit.data.audit.shape[:-1]):
         _run_jobs(group, audit, store, _rising(progress), done)
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import glob
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from securitynet.catalogue.cards import Weights
 from securitynet.errors import IntegrityError, ResourceError, UsageError
 from securitynet.files.atomic import write_text
 from securitynet.files.digest import digest, find_in_mirrors, matches
-from securitynet.files.download import download
-from securitynet.files.folders import cache_folder, mirror_folders
+from securitynet.files.download import HubFacts, download
+from securitynet.files.folders import cache_folder
 from securitynet.files.hub import hub_address
 from securitynet.records import fingerprint
 from securitynet.weights.archive import extract_member
+from securitynet.weights.verified import at_revision, find_named, first_use, note_of, read_note
 
 Progress = Callable[[float, str], None]
 
@@ -74,7 +75,7 @@ def _file(weights: Weights, folder: str | None, where: str, progress: Progress |
     if checksum:
         found = _at_hand(weights)
         return found or _fetched(weights, _by_checksum(weights), checksum, where, progress)
-    named = _named_in_mirrors(where)
+    named = find_named(where)
     return named or _first_seen(weights, where, progress)
 
 
@@ -93,47 +94,31 @@ def _local(path: Path, checksum: str | None, weights: Weights, where: str) -> Pa
     return path
 
 
-def _named_in_mirrors(where: str) -> Path | None:
-    """Find ``FOLDER/PROVIDER/NAME.*`` in the mirrors: what has no checksum is found by name."""
-    if ".." in Path(where).parts or Path(where).is_absolute():
-        return None
-    for folder in mirror_folders():
-        place = folder / where
-        files = sorted(place.parent.glob(f"{glob.escape(place.name)}.*"))
-        if files:
-            return files[0]
-    return None
-
-
 def _first_seen(weights: Weights, where: str, progress: Progress | None) -> Path:
     """Fetch a file whose checksum nobody published; later it must be the same bytes.
 
-    Its sha256 is noted beside it. The hub names the sha256 of large files in its answers, and the
-    download is checked against that; elsewhere the first download is believed. Either way the
-    file goes through the rest of the door, and what is evaluated is named by its sha256.
+    Its sha256 is noted beside it, and the revision if the hub names one. The hub names the sha256
+    of large files in its answers, and the download is checked against that; elsewhere the first
+    download is believed. Either way the file goes through the rest of the door, and what is
+    evaluated is named by its sha256.
     """
-    name = f"first-{fingerprint([weights.url, weights.bytes])[:32]}"
-    path = cache_folder() / "downloads" / name
-    record = path.with_name(f"{name}.json")
-    known = _noted(record)
+    path = first_use(weights)
+    noted = read_note(path)
+    known = None if noted is None else noted["sha256"]
     if known is not None and path.is_file() and digest(path) == known:
         return path
-    fetched = _fetched(weights, path, known, where, progress)
+    told: list[HubFacts] = []
+    pinned = replace(weights, url=at_revision(weights.url, noted))
+    fetched = _fetched(pinned, path, known, where, progress, told.append)
     if known is None:
-        write_text(record, json.dumps({"url": weights.url, "sha256": digest(fetched)}))
+        note = note_of(weights.url, digest(fetched), told[-1] if told else None)
+        write_text(path.with_name(f"{path.name}.json"), json.dumps(note))
     return fetched
-
-
-def _noted(record: Path) -> str | None:
-    try:
-        return str(json.loads(record.read_text(encoding="utf-8"))["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _fetched(
     weights: Weights, destination: Path, checksum: str | None, where: str,
-    progress: Progress | None,
+    progress: Progress | None, hear: Callable[[HubFacts], None] | None = None,
 ) -> Path:  # fmt: skip
     """Download from the card's address, or from its mirrors if that fails."""
     addresses = [url for url in (weights.url, *weights.mirrors) if url]
@@ -157,7 +142,7 @@ def _fetched(
         try:
             return download(
                 hub_address(url), destination, checksum=checksum, algorithm=algorithm or "sha256",
-                n_bytes=n_bytes, progress=progress,
+                n_bytes=n_bytes, progress=progress, hear=hear,
             )  # fmt: skip
         except (ResourceError, IntegrityError) as error:
             errors.append(error)
