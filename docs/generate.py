@@ -232,9 +232,10 @@ PROVIDERS = {
 }
 """Provider -> how its number of models comes about."""
 GAPS = """
-- Checksums of the hub can only be read over the network, so most of timm's models have none yet;
-  those that have one are releases whose file names carry the beginning of the sha256. A model
-  without a checksum is not downloaded.
+- Checksums of the hub can only be read over the network: most of timm's models and those of
+  robust-models-transfer ship without. `securitynet list models --provider timm --refresh` asks for
+  them ([sharing](sharing.md#the-hub-live)); a model without one is pinned by its first download, by
+  the hub's own sha256. timm's others are releases whose names carry the beginning of the sha256.
 - timm publishes no accuracy on ImageNet-1k for heads of more than 11,000 classes, nor for models
   that are newer than its result tables.
 - Authors, venue and year of a network's publication are in a table checked by hand, which names
@@ -294,7 +295,8 @@ def catalogue_page() -> str:
         "sources are files that no package carries: `make catalogue CATALOGUE=--fetch` downloads "
         "them at pinned commits and checks their bytes; `--facts FOLDER`, or `SECURITYNET_FACTS`, "
         "is a folder of your own, whose files go first. A table whose source is not there is kept. "
-        "`--check` shows what would change.",
+        "`--check` shows what would change; `--pin` asks the hub for revision and sha256 of its "
+        "files, which later renewals keep.",
         table(("file", "source", "commit", "licence", "checked by"), map(facts_row, FILES)),
         "\n".join(f"- `{name}`: {why}." for name, why in NOT_PUBLIC.items()),
     ]

@@ -39,9 +39,9 @@ def models(*filters: str) -> pd.DataFrame:
 
     from securitynet.catalogue.database import select
     from securitynet.catalogue.flat import flatten
-    from securitynet.catalogue.tables import rows
+    from securitynet.catalogue.pins import known_rows
 
-    columns, found = flatten(list(select(rows(), filters)))
+    columns, found = flatten(list(select(known_rows(), filters)))
     return pd.DataFrame(found, columns=columns)
 
 
@@ -168,12 +168,12 @@ def export(folder: str | Path, *filters: str, store: str | Path | None = None) -
     from securitynet import __version__
     from securitynet.catalogue import export as module
     from securitynet.catalogue.datasets import known_datasets
-    from securitynet.catalogue.tables import rows
+    from securitynet.catalogue.pins import known_rows
     from securitynet.runs.store import Store, select_records
 
     records = select_records(Store(store_folder(store)).records(), filters)
     facts = known_datasets().values()
-    return module.export(Path(folder), rows(), records, facts, version=__version__)
+    return module.export(Path(folder), known_rows(), records, facts, version=__version__)
 
 
 def scan(path: str | Path) -> ScanReport:

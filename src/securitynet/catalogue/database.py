@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from securitynet.catalogue.cards import ModelCard, load_card, parse_card
+from securitynet.catalogue.pins import known_rows, pins_stamp
 from securitynet.catalogue.tables import Row, rows
 from securitynet.errors import UsageError, unknown_id
 
@@ -28,11 +29,15 @@ def card_of(row: Row) -> ModelCard:
     return parse_card(record, where=f"catalogue: {row['id']}")
 
 
-@cache
 def _by_id() -> dict[str, Row]:
     """Rows by id, and by the ids under which others host the same weights."""
-    found = {alias: row for row in rows() for alias in row["aliases"]}
-    return {**found, **{row["id"]: row for row in rows()}}
+    return _indexed(pins_stamp())
+
+
+@cache
+def _indexed(stamp: object) -> dict[str, Row]:
+    found = {alias: row for row in known_rows() for alias in row["aliases"]}
+    return {**found, **{row["id"]: row for row in known_rows()}}
 
 
 def known_ids() -> list[str]:

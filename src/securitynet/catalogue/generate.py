@@ -14,13 +14,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from securitynet.catalogue import pins
 from securitynet.catalogue.cards import ModelCard, parse_card
+from securitynet.catalogue.database import card_of
 from securitynet.catalogue.generators import GENERATORS, paper
 from securitynet.catalogue.schema import UNKNOWN_LICENCE
 from securitynet.catalogue.tables import (
     ENDINGS,
     contributed,
     data_folder,
+    expand,
     read_rows,
     stored_text,
     table_file,
@@ -46,6 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--fetch", action="store_true",
         help="download, at pinned commits, the data files that the folder lacks",
     )  # fmt: skip
+    parser.add_argument(
+        "--pin", action="store_true",
+        help="ask the hub for revision and sha256 of the files that have none",
+    )  # fmt: skip
     parser.add_argument("--check", action="store_true", help="write nothing; 1 if a table differs")
     options = parser.parse_args(arguments)
     try:
@@ -70,10 +77,11 @@ def _run(providers: Sequence[str], options: argparse.Namespace) -> int:
     texts = {name: stored_text(name) or "" for name in GENERATORS}
     for provider in providers:
         try:
-            text = table_text(finished(GENERATORS[provider](facts)))
+            cards = finished(GENERATORS[provider](facts))
         except ResourceError as error:
             _say(f"{provider}: kept as it is: {error}")
             continue
+        text = table_text(_pinned(cards, texts[provider], is_asking=options.pin))
         changes = _changes(texts[provider], text)
         n_different += bool(changes)
         _say(f"{provider}: {text.count(chr(10)):,} models, {_in_words(changes)}")
@@ -96,6 +104,22 @@ def _fetched(own: Path | None) -> tuple[Path, list[ResourceError]]:
     for error in failed:
         _say(f"fetch: {error}")
     return folder, failed
+
+
+def _pinned(cards: list[ModelCard], old: str, *, is_asking: bool) -> list[ModelCard]:
+    """Return the cards with what the hub says of their files, now or when it was asked last."""
+    before = {row["id"]: row for row in read_rows([("before.jsonl", old.encode())])}
+    made = [expand(card.to_json()) for card in cards]
+    said: dict[str, pins.Answer] = {}
+    if is_asking and any(map(pins.repository, made)):
+        done = pins.refresh(made, None, lambda share, what: _say(f"pin: {what}"))
+        _say(f"pin: {done.n_asked:,} repositories asked, {done.n_gone:,} closed or gone")
+        said = pins.answers()
+    rows = [pins.kept(pins.pinned(row, said), before.get(row["id"])) for row in made]
+    return [
+        card if row is old_row else card_of(row)
+        for card, old_row, row in zip(cards, made, rows, strict=True)
+    ]
 
 
 def _paper_tables(facts: Path | None, *, check: bool) -> int:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from securitynet.catalogue.hub_client import ask, unanswered
 from securitynet.catalogue.hub_rows import Row, read_model
 from securitynet.errors import ResourceError, UsageError
 from securitynet.files.download import check_url
@@ -26,7 +27,6 @@ PAGE = 500
 DEFAULT_LIMIT = 1000
 PAUSE_SECONDS = 0.5
 """Between two pages."""
-TIMEOUT_SECONDS = 30.0
 EXPANDED = (
     "cardData", "config", "downloads", "evalResults", "gated", "lastModified", "library_name",
     "pipeline_tag", "safetensors", "sha", "siblings", "tags",
@@ -173,36 +173,12 @@ def _opened() -> Iterator[sqlite3.Connection]:
 
 
 def _page(url: str | None, size: int) -> tuple[list[Any], str | None]:
-    """Fetch one page of the hub's listing, without the user's token."""
-    from huggingface_hub import errors, utils
-
-    client: Any = utils
-    client.logging.set_verbosity_error()  # it tells of every retry
-    unreachable: Any = next(k for k in errors.HfHubHTTPError.__mro__ if k.__name__ == "HTTPError")
-    try:
-        answer = client.http_backoff(
-            "GET",
-            url or f"{hub_endpoint()}/api/models",
-            params=None if url else _query(size),
-            headers=client.build_hf_headers(token=False, library_name="securitynet"),
-            timeout=TIMEOUT_SECONDS,
-            max_retries=2,
-            base_wait_time=0.5,
-        )
-        items = answer.json() if answer.status_code == 200 else None
-    except (unreachable, OSError, ValueError, AttributeError) as error:  # the last: odd bodies
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ResourceError(
-            f"cannot list the hub: {reason}", where=hub_endpoint(), hint=KEPT
-        ) from None
+    """Fetch one page of the hub's listing."""
+    first = f"{hub_endpoint()}/api/models"
+    answer, items = ask(url or first, params=None if url else _query(size), kept=KEPT)
     if not isinstance(items, list):
-        reason = f"HTTP {answer.status_code}, not a list of models"
-        raise _unlisted(reason)
+        raise unanswered(f"HTTP {answer.status_code}, not a list of models", KEPT)
     return items, _following(answer.links.get("next", {}).get("url"))
-
-
-def _unlisted(reason: str) -> ResourceError:
-    return ResourceError(f"cannot list the hub: {reason}", where=hub_endpoint(), hint=KEPT)
 
 
 def _query(size: int) -> dict[str, Any]:

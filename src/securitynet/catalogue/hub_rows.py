@@ -44,8 +44,7 @@ def read_model(item: Any, endpoint: str) -> Row | None:
     untyped: Any = hf_api
     try:
         info = untyped.ModelInfo(**item)
-        card: Any = info.card_data
-        licence = _licence(info.tags, card)
+        licence = licence_of(info)
         file = _safetensors(info)
     except (TypeError, KeyError, ValueError, AttributeError):
         return None
@@ -102,8 +101,10 @@ def _safetensors(info: Any) -> str | None:
     return SHARDED if found or (info.safetensors and not names) else None
 
 
-def _licence(tags: Iterable[str] | None, card: Any) -> str | None:
-    """Return the one licence that is stated."""
+def licence_of(info: Any) -> str | None:
+    """Return the one licence that a repository states."""
+    tags: Iterable[str] | None = info.tags
+    card: Any = info.card_data
     stated = getattr(card, "license", None)
     named = [stated] if isinstance(stated, str) else list(stated or ())
     named = named or [tag[8:] for tag in tags or () if tag.startswith("license:")]

@@ -88,12 +88,13 @@ def choose_cards(names: list[str], filters: list[str], *, everything: bool) -> l
         UsageError: If a name is unknown or nothing was chosen.
     """
     from securitynet.catalogue.database import find_card, select
-    from securitynet.catalogue.tables import expand, rows
+    from securitynet.catalogue.pins import known_rows
+    from securitynet.catalogue.tables import expand
 
     if not (names or filters or everything):
         raise UsageError("no model given", hint="name one, or choose with -w FIELD=VALUE")
     named = {(card.folder, card.id): card for card in map(find_card, names)}
-    offered = [expand(card.to_json()) for card in named.values()] if names else rows()
+    offered = [expand(card.to_json()) for card in named.values()] if names else known_rows()
     wanted = dict.fromkeys(row["id"] for row in select(offered, filters))
     if not wanted:
         raise UsageError(f"no model matches {' '.join(filters)}", hint="see `securitynet list`")

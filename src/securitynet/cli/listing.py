@@ -102,7 +102,10 @@ def list_rows(
     ] = None,
     refresh: Annotated[
         bool,
-        typer.Option("--refresh", help="Ask the hub for about --limit [1000] models more first."),
+        typer.Option(
+            "--refresh",
+            help="Ask the hub first: for its models (about 1000, or --limit), or for checksums.",
+        ),
     ] = False,
     json: JsonOption = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV only on stdout.")] = False,
@@ -137,16 +140,33 @@ def list_rows(
 
 
 def _refresh(what: What, provider: str | None, limit: int | None, *, quiet: bool) -> None:
+    if what is not What.models or provider is None:
+        hint = "securitynet list models --provider hub --refresh"
+        raise UsageError("only models of a provider are asked for live", hint=hint)
+    if provider != HUB:
+        _pin(provider, limit, quiet=quiet)
+        return
     from securitynet.catalogue.hub import refresh
 
-    if what is not What.models or provider != HUB:
-        hint = "securitynet list models --provider hub --refresh"
-        raise UsageError("only the hub is listed live", hint=hint)
     with progress_bar("listing the hub", quiet=quiet) as progress:
         done = refresh(limit, progress)
     if not quiet:
         rest = "all there are" if done.is_complete else "--refresh again goes on"
         note(f"the hub listed {done.n_seen:,} models, {done.n_kept:,} are kept; {rest}")
+
+
+def _pin(provider: str, limit: int | None, *, quiet: bool) -> None:
+    """Ask the hub for revision and sha256 of a provider's files that have none."""
+    from securitynet.catalogue.pins import refresh
+    from securitynet.catalogue.tables import rows
+
+    _check_provider(provider, rows())
+    with progress_bar("asking the hub", quiet=quiet) as progress:
+        done = refresh((row for row in rows() if row["provider"] == provider), limit, progress)
+    if not quiet:
+        rest = f"{done.n_left:,} left: --refresh again goes on" if done.n_left else "none is left"
+        gone = f", {done.n_gone:,} of them closed or gone" if done.n_gone else ""
+        note(f"the hub was asked for {done.n_asked:,} repositories{gone}; {rest}")
 
 
 def _rows(what: What, store: Any, provider: str | None) -> list[dict[str, Any]]:
@@ -172,12 +192,18 @@ def _model_rows(provider: str | None) -> list[dict[str, Any]]:
         from securitynet.catalogue.hub import hub_rows
 
         return hub_rows()
-    from securitynet.catalogue.tables import rows
+    from securitynet.catalogue.pins import known_rows
 
-    known = {str(row["provider"]) for row in rows()}
-    if provider is not None and provider not in known:
+    listed = known_rows()
+    if provider is not None:
+        _check_provider(provider, listed)
+    return [row for row in listed if provider in (None, row["provider"])]
+
+
+def _check_provider(provider: str, listed: Sequence[dict[str, Any]]) -> None:
+    known = {str(row["provider"]) for row in listed}
+    if provider not in known:
         raise unknown_id("provider", provider, [*known, HUB], listing="securitynet list models")
-    return [row for row in rows() if provider in (None, row["provider"])]
 
 
 def method_rows() -> list[dict[str, Any]]:

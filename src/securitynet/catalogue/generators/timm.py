@@ -24,6 +24,8 @@ from securitynet.catalogue.tables import rows
 from securitynet.errors import ResourceError
 from securitynet.files.hub import HUB
 
+FILE = "model.safetensors"
+"""What timm itself looks for first in a repository of the hub."""
 SETS = {
     1000: "imagenet1k", 11821: "imagenet12k", 21841: "imagenet22k", 21842: "imagenet22k-21842",
     21843: "imagenet21k", 11221: "imagenet21k-p", 19168: "imagenet21k-winter-19168",
@@ -119,7 +121,8 @@ def _weights(config: Any) -> Weights:
     """Prefer a release whose bytes can be checked; the hub's checksums need the network."""
     licence = LICENCES.get(config.license or "", UNKNOWN_LICENCE)
     known = Weights(
-        url=f"{HUB}/{config.hf_hub_id}" if config.hf_hub_id else config.url,
+        url=f"{HUB}/{config.hf_hub_id}/resolve/main/{FILE}" if config.hf_hub_id else config.url,
+        format="safetensors" if config.hf_hub_id else None,
         licence=licence,
         licence_source="unstated" if licence == UNKNOWN_LICENCE else "code",
     )
@@ -129,6 +132,7 @@ def _weights(config: Any) -> Weights:
     return replace(
         known,
         url=config.url,
+        format=None,
         checksum=release.group(2),
         checksum_algorithm="sha256-prefix",
         revision=release.group(1),
