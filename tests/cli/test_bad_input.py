@@ -257,7 +257,7 @@ def test_a_defect_of_ours_is_one_line_too(cli, monkeypatch):
     def broken():
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr("securitynet.catalogue.tables.rows", broken)
+    monkeypatch.setattr("securitynet.catalogue.pins.known_rows", broken)
     done = cli("list", "models")
     assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
     assert "unexpected RuntimeError: a defect" in done.err and "-vv" in done.err
