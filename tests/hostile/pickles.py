@@ -111,6 +111,8 @@ def tricks(canary):
         "call before nonsense": b"\x80\x02" + called("os", "system", command) + b"\xff\xff",
         "frame that hides the end": b"\x80\x04\x95\x01" + bytes(7) + b"N."
         + whole(called("os", "system", command)),
+        "line across a frame": b"\x80\x04\x95\x02" + bytes(7) + b"ccollections\nOrderedDict\n)R.",
+        "frame in a frame": b"\x80\x04\x95\x10" + bytes(7) + b"\x95\x02" + bytes(7) + b"NNNNNNN.",
         "out-of-band buffer": b"\x80\x05\x97.",
         "read-only buffer": b"\x80\x05C\x01a\x98.",
         "array of bytes": b"\x80\x05\x96\x01" + bytes(7) + b"a.",

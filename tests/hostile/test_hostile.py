@@ -132,6 +132,7 @@ def test_one_process_survives_the_whole_corpus(files):
     reports = json.loads(done.stdout)
     assert done.returncode == 1
     assert len(reports) == len(files)
+    assert "SAFE" not in {report["verdict"] for report in reports}
     assert int(done.stderr) * 1024 <= MAX_BYTES
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -33,6 +34,12 @@ from securitynet.weights.zipped import check_zip
 
 __all__ = ["MAX_BYTES", "Finding", "ScanReport", "Tensors", "Verdict", "scan", "scan_folder"]
 
+WEIGHTS = re.compile(
+    r".*\.(pt|pth|th|t7|bin|ckpt|pkl|pickle|p|joblib|safetensors|npy|npz|h5|hdf5|keras|onnx|pb|pt2"
+    r"|gguf|msgpack|tflite|model|weights|tar)(\.(gz|bz2|xz))?",
+    re.IGNORECASE,
+)
+"""Names of files that somebody would open as weights."""
 MAX_BYTES = 4 * 2**30
 MAX_NESTING = 3
 MAX_FILES = 20_000
@@ -107,6 +114,11 @@ class _Place:
     is_alone: bool = True
     bounds: _Bounds = field(default_factory=_Bounds)
 
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether this is meant to be one: so a text or an empty archive is not fine."""
+        return self.is_alone or WEIGHTS.fullmatch(self.name) is not None
+
 
 def scan(path: Path, *, is_alone: bool = True) -> ScanReport:
     """Inspect a file. Nothing in it is executed.
@@ -152,14 +164,15 @@ def _examine(file: BinaryIO, place: _Place) -> tuple[str | None, Contents]:
         return form, Contents([unknown(reason)])
     if form == "text":
         found = check_text(file, place.name)
-        if place.is_alone and not found.findings:
+        if place.is_checkpoint and not found.findings:
             found = Contents([unknown("a text, not a checkpoint")])
         return form, found
     if form == "onnx":
         return form, check_onnx(file, place.folder)
     if form in BUNDLES:
         found = BUNDLES[form](file, _visitor(place))
-        is_empty = place.is_alone and not found.findings and not (found.tensors or Tensors()).count
+        n_tensors = (found.tensors or Tensors()).count
+        is_empty = place.is_checkpoint and not found.findings and not n_tensors
         return form, Contents([unknown("holds no checkpoint")]) if is_empty else found
     found = CHECKS[form](file)
     return _is_joblib(found) or form, found

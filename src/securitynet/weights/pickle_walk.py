@@ -8,7 +8,8 @@ memo are known exactly, and every call's arguments can be checked.
 from __future__ import annotations
 
 import pickletools
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
@@ -108,13 +109,9 @@ def walk(file: BinaryIO, *, member: str = "", start: int = 0) -> Walk:
     file.seek(start)
     machine = _Machine(member, bounded)
     try:
-        for count, (opcode, argument, position) in enumerate(
-            pickletools.genops(cast(BinaryIO, bounded))
-        ):
-            machine.step(opcode.name, argument, position or 0)
-            if count >= MAX_OPCODES:
-                machine.find(f"more than {MAX_OPCODES:,} opcodes", kind="unknown")
-            if machine.is_stopped or len(machine.walk.findings) >= MAX_FINDINGS:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the disassembler, about escapes in texts
+            if not machine.run(pickletools.genops(cast(BinaryIO, bounded))):
                 return machine.walk
     except TooLargeError as error:
         machine.find(str(error), kind="unknown")
@@ -140,8 +137,21 @@ class _Machine:
         self._member = member
         self._position = 0
         self._opcode = ""
+        self._frame_end = 0
+
+    def run(self, opcodes: Iterable[tuple[Any, Any, int | None]]) -> bool:
+        """Follow the opcodes; return whether the end was reached."""
+        for count, (opcode, argument, position) in enumerate(opcodes):
+            self.step(opcode.name, argument, position or 0)
+            if count >= MAX_OPCODES:
+                self.find(f"more than {MAX_OPCODES:,} opcodes", kind="unknown")
+            if self.is_stopped or len(self.walk.findings) >= MAX_FINDINGS:
+                return False
+        return True
 
     def step(self, opcode: str, argument: Any, position: int) -> None:
+        if self._position < self._frame_end < position:
+            self.find("crosses the end of its frame: unpicklers differ in what they read then")
         self._opcode, self._position = opcode, position
         if opcode in _CONSTANTS:
             self.constant(_CONSTANTS[opcode], argument)
@@ -201,8 +211,12 @@ class _Machine:
         self.push("tuple", tuple(items), depth)
 
     def frame(self, length: int) -> None:
-        if self._position + 9 + length > self._file.size:
+        begin = self._position + 9
+        if begin + length > self._file.size:
             self.find(f"a frame of {length:,} bytes leaves the file", kind="unknown")
+        if self._position < self._frame_end:
+            self.find("a frame in a frame")
+        self._frame_end = begin + length
 
     def list_of(self, items: list[Label]) -> None:
         self.push("list", [])
