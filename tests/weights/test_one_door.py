@@ -8,11 +8,20 @@ import pytest
 import securitynet
 
 SOURCE = Path(securitynet.__file__).parent
-BANNED_MODULES = {"joblib", "dill", "cloudpickle", "marshal", "shelve"}
-BANNED_CALLS = {
-    "torch.hub.load", "torch.jit.load", "pickle.load", "pickle.loads", "pickle.Unpickler",
-    "yaml.load", "eval", "exec", "pandas.read_pickle", "pd.read_pickle",
+BANNED_MODULES = {
+    "joblib", "dill", "cloudpickle", "marshal", "shelve", "_pickle", "h5py", "keras", "tensorflow",
+    "runpy", "code", "pty",
 }  # fmt: skip
+BANNED_CALLS = {
+    "torch.hub.load", "torch.hub.load_state_dict_from_url", "torch.jit.load", "torch.export.load",
+    "torch.package.PackageImporter", "torch.utils.model_zoo.load_url", "torch.classes.load_library",
+    "torch.ops.load_library", "pickle.load", "pickle.loads", "pickle.Unpickler", "yaml.load",
+    "yaml.unsafe_load", "yaml.full_load", "eval", "exec", "__import__", "builtins.eval",
+    "builtins.exec", "pandas.read_pickle", "pd.read_pickle", "os.system", "os.popen",
+    "np.fromregex", "tarfile.extractall", "shutil.unpack_archive",
+}  # fmt: skip
+BANNED_METHODS = {"extractall", "extract", "load_state_dict_from_url", "read_pickle"}
+"""Archives never decide where anything is written; and other libraries' own unsafe loaders."""
 
 
 def offences(source):
@@ -26,6 +35,12 @@ def offences(source):
         if isinstance(node, ast.Call):
             name, keywords = ast.unparse(node.func), {k.arg: k.value for k in node.keywords}
             found += [(node.lineno, name)] if name in BANNED_CALLS else []
+            found += [(node.lineno, name)] if name.split(".")[-1] in BANNED_METHODS else []
+            found += [(node.lineno, "shell")] if "shell" in keywords else []
+            if ast.unparse(keywords.get("pretrained", ast.Constant(False))) == "True":
+                found.append((node.lineno, "pretrained"))
+            if ast.unparse(keywords.get("weights_only", ast.Constant(True))) != "True":
+                found.append((node.lineno, "weights_only"))
             allows = ast.unparse(keywords.get("allow_pickle", ast.Constant(None)))
             if name in ("np.load", "numpy.load") and allows != "False":
                 found.append((node.lineno, name))
@@ -54,11 +69,47 @@ def test_torch_load_is_called_once_and_with_weights_only():
     assert "map_location='cpu'" in call
 
 
-def test_torch_load_has_no_other_name():
-    for name, text in sources().items():
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.ImportFrom) and node.module == "torch":
-                assert "load" not in {alias.name for alias in node.names}, name
+HIDDEN = {
+    "torch": {"load", "hub", "jit"}, "torch.serialization": {"load"}, "torch.jit": {"load"},
+    "torch.hub": {"load"}, "pickle": {"load", "loads", "Unpickler"}, "numpy": {"load"},
+    "yaml": {"load", "unsafe_load", "full_load"}, "os": {"system", "popen"},
+}  # fmt: skip
+"""Names that must not be imported from a module: a call of them would have no telling name."""
+
+
+def renamed(source):
+    """Return every import or attribute that gives a forbidden call another name."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom):
+            named = {alias.name for alias in node.names}
+            found += sorted(HIDDEN.get(node.module or "", set()) & named)
+        if isinstance(node, ast.Import):
+            odd = [a.name for a in node.names if a.name in HIDDEN and a.asname not in (None, "np")]
+            found += odd
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "getattr":
+            found += [ast.unparse(node)] if "'load'" in ast.unparse(node) else []
+        if isinstance(node, ast.Assign) and ast.unparse(node.value) in BANNED_CALLS | {
+            "torch.load"
+        }:
+            found.append(ast.unparse(node))
+    return found
+
+
+def test_no_forbidden_call_has_another_name():
+    assert not {name: renamed(text) for name, text in sources().items() if renamed(text)}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from torch import load", "import torch as t", "from torch.serialization import load as x",
+        "getattr(torch, 'load')(p)", "f = torch.load", "from pickle import loads", "f = eval",
+        "from numpy import load",
+    ],
+)  # fmt: skip
+def test_another_name_is_found(source):
+    assert renamed(source)
 
 
 def test_nothing_else_opens_foreign_code():
@@ -70,6 +121,8 @@ def test_nothing_else_opens_foreign_code():
     [
         "np.load(p)", "np.load(p, allow_pickle=True)", "eval(x)", "import joblib",
         "from dill import load", "torch.hub.load(a, b)", "f(trust_remote_code=True)",
+        "torch.load(p, weights_only=False)", "build(pretrained=True)", "archive.extractall(p)",
+        "subprocess.run(x, shell=True)", "yaml.unsafe_load(x)", "torch.export.load(p)",
     ],
 )  # fmt: skip
 def test_an_offence_is_found(source):
