@@ -227,3 +227,16 @@ def test_links_and_pipes_of_a_folder_are_not_followed(repository, tmp_path_facto
 def test_an_empty_folder_is_an_error(tmp_path):
     with pytest.raises(UsageError, match="no files"):
         scan_folder(tmp_path)
+
+
+def test_the_guide_names_every_format():
+    from pathlib import Path
+
+    from securitynet.weights.formats import NAMED_ONLY
+    from securitynet.weights.inspect import BUNDLES, CHECKS
+
+    page = (Path(__file__).parents[2] / "docs" / "scan.md").read_text(encoding="utf-8")
+    assert not [form for form in {*CHECKS, *BUNDLES, "onnx", "text"} if f"`{form}`" not in page]
+    words = {"tf-savedmodel": "SavedModel", "7-zip": "7-Zip", "program": "programs"}
+    named = [words.get(form, form) for form in NAMED_ONLY if form != "empty zip"]
+    assert not [name for name in named if name.lower() not in page.lower()]
