@@ -38,7 +38,7 @@ test-long: $(STAMP)
 	$(TEST) -m ''
 
 # The scanners to compare with have an environment of their own; without network they are left out.
-$(PEERS): benchmarks/requirements-peers.lock $(STAMP)
+$(PEERS): $(wildcard benchmarks/requirements-peers.lock) $(STAMP)
 	-$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-peers && \
 	  $(BIN)/uv pip install --quiet --python .venv-peers/bin/python --require-hashes \
 	  -r benchmarks/requirements-peers.lock && touch $(PEERS)
