@@ -55,7 +55,9 @@ def main() -> int:
     source, paths = sys.argv[1:3]
     sys.path[:] = json.loads(paths)  # in this order, or another installation's code would run
     from securitynet.weights.child import limit
+    from securitynet.weights.onnx_session import runtime
 
+    runtime()  # it starts a thread, and from here on none can be
     limit(Path(source).stat().st_size, MEMORY_BYTES)
     sys.stdout.write(json.dumps(try_out(source)) + "\n")
     return 0
