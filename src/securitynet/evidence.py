@@ -21,12 +21,18 @@ class MembershipEvidence:
         scores: float64 ``[n]``; higher = more likely a member; ties allowed, NaN not.
         target_free: The same score with the target's outputs replaced by the mean reference.
         random_target: The same score with the target's outputs replaced by noise.
+        index: Positions in ``data.audit`` that were scored, int64 ``[n]``, where a method is too
+            expensive for all of them; ``None`` = all.
+        fnrs: False-negative rates at which the true-negative rate is reported, for methods whose
+            figure is the tail of the non-members.
         flags: Reasons to read the figure with care.
     """
 
     scores: Floats
     target_free: Floats | None = None
     random_target: Floats | None = None
+    index: Labels | None = None
+    fnrs: tuple[float, ...] = ()
     flags: tuple[str, ...] = ()
 
 

@@ -23,6 +23,14 @@ from securitynet.errors import UsageError, unknown_id
 
 FAMILIES = {"membership": "mia", "stealing": "steal", "backdoor": "backdoor"}
 """Name of each threat's folder -> prefix of its methods."""
+KNOWLEDGE = {
+    "membership": "who is a member among half of the samples; the other half is scored, then the "
+    "halves change places",
+    "references": "models that never saw the samples: `securitynet train references`",
+    "in_references": "models that saw a random half of the samples: `securitynet train references "
+    "--kind online`",
+}
+"""What an adversary may have besides the target, and what it is."""
 
 
 class Access(IntEnum):
@@ -118,6 +126,8 @@ class Method:
         config: The frozen dataclass that is the method.
         variants: Option sets that the family's default set runs; empty = not in the set.
         is_seeded: Whether the seed changes the result; if not, one seed is run.
+        needs: What it cannot do without, of `KNOWLEDGE`; a run that lacks it leaves the method out.
+        uses: What it takes if it is there, of `KNOWLEDGE`.
         cost: Queries or passes it needs, in words.
         soundness: When its figure can be believed, in words.
     """
@@ -129,6 +139,8 @@ class Method:
     config: type[Any]
     variants: tuple[Mapping[str, Any], ...]
     is_seeded: bool
+    needs: tuple[str, ...]
+    uses: tuple[str, ...]
     cost: str
     soundness: str
 
@@ -206,6 +218,8 @@ def method(
     version: int = 1,
     variants: Iterable[Mapping[str, Any]] = ({},),
     is_seeded: bool = False,
+    needs: Iterable[str] = (),
+    uses: Iterable[str] = (),
 ) -> Callable[[_Config], _Config]:
     """Register a frozen, keyword-only dataclass with one ``__call__`` as a method.
 
@@ -218,10 +232,15 @@ def method(
         version: Rises when its results change.
         variants: Option sets that the family's default set runs; ``()`` = not in the set.
         is_seeded: Whether the seed changes the result.
+        needs: What it cannot do without, of `KNOWLEDGE`.
+        uses: What it takes if it is there, of `KNOWLEDGE`.
 
     Raises:
         ValueError: If the name or the class does not fit, or the name is taken.
     """
+    unknown = {*needs, *uses} - set(KNOWLEDGE)
+    if unknown:
+        raise ValueError(f"{name}: nothing is known of {', '.join(sorted(unknown))}")
 
     def register(config: _Config) -> _Config:
         parameters = getattr(config, "__dataclass_params__", None)
@@ -233,8 +252,9 @@ def method(
         if name in _METHODS and _METHODS[name].config.__qualname__ != config.__qualname__:
             raise ValueError(f"{name}: already registered by {_METHODS[name].config.__module__}")
         _METHODS[name] = Method(
-            name, access, paper, version, config, tuple(variants), is_seeded, cost, soundness
-        )
+            name, access, paper, version, config, tuple(variants), is_seeded, tuple(needs),
+            tuple(uses), cost, soundness,
+        )  # fmt: skip
         return config
 
     return register

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+
+from securitynet.targets.references import References
 
 
 def _silent(done: float, what: str) -> None:
@@ -24,6 +27,9 @@ class Context:
         cache: Folder for what other jobs can reuse (e.g. floor models); ``None`` = keep nothing.
         progress: Called with the share done in [0, 1] and a few words.
         trigger: The known trigger of a backdoored model, from its card's training manifest.
+        references: Models of known training sets and their answers, if there are any.
+        known: Membership that the adversary knows, int8 ``[n]`` over ``data.audit``: 1 member,
+            0 non-member, -1 unknown. Only the scores of unknown samples are used.
     """
 
     seed: int = 0
@@ -31,6 +37,8 @@ class Context:
     cache: Path | None = None
     progress: Callable[[float, str], None] = _silent
     trigger: object | None = None
+    references: References | None = None
+    known: NDArray[np.int8] | None = None
 
     @property
     def rng(self) -> np.random.Generator:
