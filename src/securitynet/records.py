@@ -18,7 +18,9 @@ Status = Literal["ok", "failed", "refused", "skipped"]
 
 _KINDS: dict[str, Any] = {
     **dict.fromkeys(("version", "seed", "queries", "limit"), int),
-    **dict.fromkeys(("config", "measures", "nulls", "environment", "details", "blobs"), Mapping),
+    **dict.fromkeys(
+        ("config", "measures", "nulls", "environment", "details", "blobs", "conditions"), Mapping
+    ),
     "flags": tuple,
     "seconds": int | float,
 }
@@ -86,6 +88,7 @@ class Job:
         limit: At most this many samples a side, or ``None``.
         seed: The job's seed.
         is_forced: Whether the accuracy gate was overruled.
+        conditions: What else determines the result, name -> identity: ``references``, ``defence``.
     """
 
     method: str
@@ -100,13 +103,15 @@ class Job:
     limit: int | None = None
     seed: int = 0
     is_forced: bool = False
+    conditions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
         """The job's identity: sha256 of what determines its result, aliases left out."""
         named = asdict(self)
-        for alias in ("model", "dataset", "origin"):
-            del named[alias]
+        aliases = ("model", "dataset", "origin")
+        for name in (*aliases, *(() if self.conditions else ("conditions",))):
+            del named[name]
         return fingerprint(named)
 
     def to_json(self) -> dict[str, Any]:
@@ -140,6 +145,7 @@ class Evaluation:
         blobs: Names of per-sample arrays -> sha256 of the blob that holds them.
         limit: The job's sample limit.
         data_fingerprint: Identity of the data behind the figures.
+        conditions: What else determined the result, e.g. the ``defence``.
     """
 
     key: str
@@ -163,6 +169,7 @@ class Evaluation:
     blobs: Mapping[str, str] = field(default_factory=dict)
     limit: int | None = None
     data_fingerprint: str | None = None
+    conditions: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, job: Job, status: Status, **values: Any) -> Evaluation:
@@ -179,6 +186,7 @@ class Evaluation:
             seed=job.seed,
             limit=job.limit,
             data_fingerprint=job.data_fingerprint,
+            conditions=dict(job.conditions),
             status=status,
             **values,
         )

@@ -82,7 +82,9 @@ def group_of(card, audits, names=("membership",), options=()):
 def records_of(card, tmp_path, names=("membership",), options=()):
     audits, store = Audits(), Store(tmp_path / "store")
     group, told = group_of(card, audits, names, options), []
-    run_group(group, audits("imagenette")[0], store, lambda *_: None, told.append)
+    run_group(
+        group, audits.of(card, Settings(data="imagenette")), store, lambda *_: None, told.append
+    )
     return told
 
 
@@ -101,7 +103,8 @@ def test_run_membership_by_the_command(images, card_of, tmp_path):
 
 
 def test_labels_scores_and_gradients_see_ten_classes(images, card_of):
-    card, audit = card_of(), Audits()("imagenette")[0]
+    card = card_of()
+    audit = Audits().of(card, Settings(data="imagenette"))
     whole, part = load_target(card), load_target(card, part=audit.part)
     pixels = audit.data.audit.take(slice(16))
     kept = whole.logits(pixels)[:, LABELS]
@@ -129,7 +132,8 @@ def test_posteriors_of_a_thousand_are_noticed_before_ten_are_kept(images, card_o
 
 
 def test_the_part_is_another_model_than_the_whole(images, card_of, tmp_path):
-    card, audit = card_of(), Audits()("imagenette")[0]
+    card = card_of()
+    audit = Audits().of(card, Settings(data="imagenette"))
     (job, *_) = group_of(card, Audits()).jobs
     whole = load_target(card, cache=tmp_path / "outputs")
     part = load_target(card, cache=tmp_path / "outputs", part=audit.part)

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from securitynet.catalogue.cards import load_card
+from securitynet.datasets.images import make_audit
 from securitynet.datasets.library import load_dataset
 from securitynet.errors import AccessError, RefusedError, ResourceError
 from securitynet.evidence import MembershipEvidence
@@ -90,7 +91,7 @@ def run(tmp_path):
         settings = Settings(limit=limit, trust=tmp_path / "net.py", **settings)
         choices = choose_methods([names] if isinstance(names, str) else names, options)
         group = make_group(card, choices, settings, audits)
-        audit = replace(audits("digits")[0], notes=tuple(notes))
+        audit = replace(audits.of(card, settings), notes=tuple(notes))
         store, told, progress = Store(tmp_path / folder), [], []
         run_group(group, audit, store, lambda *report: progress.append(report), told.append)
         records = [store.get(job.key) for job in group.jobs]
@@ -456,7 +457,7 @@ def test_a_method_by_itself_meets_the_same_wall(name, card_of):
 
     method = get_method(name)
     target = load_target(card_of()).limited(Access(method.access - 1))
-    audit, _ = Audits(400)("digits")
+    audit = make_audit(load_dataset("digits"), limit=400)
     with pytest.raises(AccessError, match=f"needs {method.access.name} access"):
         method.configure()(target, audit.data, Context())
 
@@ -473,7 +474,7 @@ def test_a_public_model_on_jpeg_copies_needs_force(
     monkeypatch.setenv("SECURITYNET_MIRROR", str(public_models))
     monkeypatch.setenv("SECURITYNET_DATA", str(public_data))
     card, audits = find_card("community/akamaster-resnet20"), Audits(1000)
-    audit, _ = audits("cifar10")
+    audit = audits.of(card, Settings())
     choices = choose_methods(["membership"])
     for is_forced in (False, True):
         group = make_group(card, choices, Settings(limit=1000, is_forced=is_forced), audits)

@@ -60,6 +60,14 @@ def run(
     trust: Annotated[
         Path | None, typer.Option("--trust", help="Own architecture file that may be executed.")
     ] = None,
+    members: Annotated[
+        Path | None,
+        typer.Option("--members", metavar="FILE", help="Images it was trained on, one a line."),
+    ] = None,
+    nonmembers: Annotated[
+        Path | None,
+        typer.Option("--nonmembers", metavar="FILE", help="Images it was not trained on."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run.")] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try failed and refused jobs again.")
@@ -79,7 +87,9 @@ def run(
     set_verbosity(quiet, verbose)
     if workers == 1:
         bind_threads()
-    settings = Settings(data, limit, parse_seeds(seeds), force, trust, cache_folder())
+    settings = Settings(
+        data, limit, parse_seeds(seeds), force, trust, cache_folder(), members, nonmembers
+    )
     choices = choose_methods([methods], option or [])
     cards = choose_cards(models or [], where or [], everything=False)
     kept = Store(store_folder(store))
@@ -90,6 +100,8 @@ def run(
             keep_plan(planned, kept.folder, command=command, n_workers=workers)
             listener = Listener(progress=progress)
             records = run_plan(planned, kept, n_workers=workers, listener=listener)
+    for text in () if quiet else planned.left_out:
+        note(f"left out: {text}")
     if dry_run:
         _print_plan(planned, json)
         return

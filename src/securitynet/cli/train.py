@@ -26,12 +26,21 @@ from securitynet.cli.run import parse_seeds
 from securitynet.errors import UsageError
 
 if TYPE_CHECKING:
+    from securitynet.training.references import ReferencePlan
+    from securitynet.training.selftrained import TrainingPlan
     from securitynet.training.trainer import Recipe
+
+REFERENCES = "references"
+"""In the place of an architecture: train a data set's references."""
 
 
 ArchitectureArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[ARCH]", help="E.g. cnn_small, or library/name; not with --from."),
+    typer.Argument(
+        metavar="[ARCH]",
+        help="E.g. cnn_small, or library/name; not with --from. `references`: the models that "
+        "reference-based attacks on this data set need.",
+    ),
 ]
 BackdoorOption = Annotated[
     str | None, typer.Option("--backdoor", help="badnets or blend; adds a clean twin.")
@@ -61,6 +70,14 @@ FlipOption = Annotated[
     bool | None,
     typer.Option("--flip/--no-flip", help="Flip left and right; default: as the data set allows."),
 ]
+KindOption = Annotated[
+    str, typer.Option("--kind", help="references: out, or online (random halves of the audit).")
+]
+FoldsOption = Annotated[int, typer.Option("--folds", help="references: folds of the test split.")]
+PerFoldOption = Annotated[
+    int, typer.Option("--per-fold", help="references: models a fold; online: models in all.")
+]
+NetworkOption = Annotated[str, typer.Option("--network", help="references: architecture.")]
 
 
 def train(
@@ -85,6 +102,10 @@ def train(
     label_smoothing: SmoothingOption = None,
     augment: AugmentOption = None,
     flip: FlipOption = None,
+    kind: KindOption = "out",
+    folds: FoldsOption = 2,
+    per_fold: PerFoldOption = 4,
+    network: NetworkOption = "cnn_small",
     json: JsonOption = False,
     store: StoreOption = None,
     quiet: QuietOption = False,
@@ -93,13 +114,15 @@ def train(
     """Train models of your own, to compare with public ones; finished ones are skipped."""
     set_verbosity(quiet, verbose)
     bind_threads()
-    from securitynet.datasets.library import load_dataset
     from securitynet.training.backdoors import Trigger
-    from securitynet.training.selftrained import TrainingPlan, train_models
+    from securitynet.training.selftrained import TrainingPlan
 
-    architecture = _architecture(architecture, start)
     if not data:
         raise UsageError("no data set given", hint="--data NAME, see `securitynet list datasets`")
+    is_references = architecture == REFERENCES
+    if is_references:
+        _check_references(start, backdoor, n_train)
+    architecture = _architecture(network if is_references else architecture, start)
     recipe = _recipe(
         start,
         epochs=epochs,
@@ -108,26 +131,71 @@ def train(
         label_smoothing=label_smoothing,
         is_augmented=augment,
     )
+    numbers = parse_seeds(seeds)
+    if is_references:
+        from securitynet.training.references import ReferencePlan
+
+        wanted = ReferencePlan(kind, folds, per_fold, architecture, recipe, numbers[0])
+        _train_references(wanted, data, flip, is_json=json, quiet=quiet)
+        return
     trigger = None
     if backdoor is not None:
         trigger = Trigger(kind=backdoor, target=target_class, pattern=pattern)
+    plan = TrainingPlan(
+        name=name or _name(start or architecture, data, backdoor),
+        architecture=architecture,
+        recipe=recipe,
+        trigger=trigger,
+        poison_rate=poison_rate,
+        start=None if start is None else find_card(start),
+        n_train=n_train,
+    )
+    _print(_trained(plan, data, numbers, flip, out, quiet=quiet), is_json=json)
+
+
+def _trained(
+    plan: TrainingPlan, data: str, seeds: tuple[int, ...], flip: bool | None, out: Path, *,
+    quiet: bool,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Train one model a seed, and its twin; return the cards."""
+    from securitynet.datasets.library import load_dataset
+    from securitynet.training.selftrained import train_models
+
     cards: list[dict[str, Any]] = []
     with progress_bar("train", quiet=quiet) as progress:
         dataset = load_dataset(data, progress=progress)
-        recipe = replace(recipe, is_flipped=dataset.is_mirrored if flip is None else flip)
-        for seed in parse_seeds(seeds):
-            plan = TrainingPlan(
-                name=f"{name or _name(start or architecture, data, backdoor)}-s{seed}",
-                architecture=architecture,
-                recipe=recipe,
-                seed=seed,
-                trigger=trigger,
-                poison_rate=poison_rate,
-                start=None if start is None else find_card(start),
-                n_train=n_train,
-            )
-            cards += [_read(path) for path in train_models(plan, dataset, out, progress)]
-    _print(cards, is_json=json)
+        recipe = replace(plan.recipe, is_flipped=dataset.is_mirrored if flip is None else flip)
+        for seed in seeds:
+            mine = replace(plan, name=f"{plan.name}-s{seed}", recipe=recipe, seed=seed)
+            cards += [_read(path) for path in train_models(mine, dataset, out, progress)]
+    return cards
+
+
+def _check_references(start: str | None, backdoor: str | None, n_train: int | None) -> None:
+    if start is not None or backdoor is not None or n_train is not None:
+        raise UsageError(
+            "references take no --from, --backdoor or --n-train",
+            hint="they are trained from scratch, on images that the audited ones are not among",
+        )
+
+
+def _train_references(
+    plan: ReferencePlan, data: str, flip: bool | None, *, is_json: bool, quiet: bool
+) -> None:
+    from securitynet.datasets.library import load_dataset
+    from securitynet.training.references import train_references
+
+    with progress_bar("train", quiet=quiet) as progress:
+        dataset = load_dataset(data, progress=progress)
+        recipe = replace(plan.recipe, is_flipped=dataset.is_mirrored if flip is None else flip)
+        found, folder = train_references(replace(plan, recipe=recipe), dataset, progress)
+    cards = [_read(folder / model.card.name / "card.json") for model in found.models]
+    if is_json:
+        print_json(cards)
+        return
+    for card in cards:
+        console().print(_summary(card), markup=False, soft_wrap=True)
+    note(f"used from now on: securitynet run membership MODEL --data {data}")
 
 
 def _architecture(architecture: str | None, start: str | None) -> str:
@@ -164,9 +232,15 @@ def _print(cards: list[dict[str, Any]], *, is_json: bool) -> None:
         print_json(cards)
         return
     for card in cards:
-        claims = {claim["metric"]: claim["value"] for claim in card["claims"]}
-        planted = card["training"]["backdoor"]
-        extra = f", attack success {planted['attack_success']:.3f}" if planted else ""
-        line = f"{card['card']}  train {claims['train_accuracy']:.3f}, test "
-        console().print(f"{line}{claims['test_accuracy']:.3f}{extra}", markup=False, soft_wrap=True)
+        console().print(_summary(card), markup=False, soft_wrap=True)
     note(f"audit one: securitynet run membership,stealing,backdoor {cards[0]['card']}")
+
+
+def _summary(card: dict[str, Any]) -> str:
+    """Say on one line where a model lies and how well it does."""
+    claims = {claim["metric"]: claim["value"] for claim in card["claims"]}
+    names = {"train_accuracy": "train", "test_accuracy": "test"}
+    figures = [f"{name} {claims[key]:.3f}" for key, name in names.items() if key in claims]
+    planted = card["training"]["backdoor"]
+    figures += [f"attack success {planted['attack_success']:.3f}"] if planted else []
+    return f"{card['card']}  {', '.join(figures)}"

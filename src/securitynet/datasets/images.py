@@ -148,6 +148,7 @@ class Audit:
         fingerprint: Identity of all views together.
         notes: Notes of the data set.
         part: What the data set is a part of.
+        dataset: What it was drawn from; references know their training images by it.
     """
 
     data: AuditData
@@ -156,9 +157,17 @@ class Audit:
     fingerprint: str
     notes: tuple[str, ...]
     part: Part | None = None
+    dataset: Dataset | None = None
 
 
-def make_audit(dataset: Dataset, *, limit: int | None = None, n_clean: int = 1000) -> Audit:
+def make_audit(
+    dataset: Dataset,
+    *,
+    limit: int | None = None,
+    n_clean: int = 1000,
+    members: Indices | None = None,
+    nonmembers: Indices | None = None,
+) -> Audit:
     """Draw the views of an evaluation from a data set; the same data set gives the same views.
 
     Members and non-members are balanced by class: per class, as many of the training split as
@@ -168,19 +177,32 @@ def make_audit(dataset: Dataset, *, limit: int | None = None, n_clean: int = 100
         dataset: The data set.
         limit: At most this many members, and as many non-members.
         n_clean: At most this many clean images for a defender.
+        members: Source indices of the images that the model was trained on, where it is not the
+            train split.
+        nonmembers: Source indices of images it was not trained on, where they are not the test
+            split.
 
     Raises:
-        UsageError: If a split is too small to audit.
+        UsageError: If a side is too small to audit, or an image is on both.
     """
     rng = np.random.default_rng(int(dataset.fingerprint[:16], 16))
-    members, outsiders = _balanced(dataset, rng, limit)
-    if min(len(members), len(outsiders)) < 2:
+    inside = dataset.train if members is None else replace(dataset.train, indices=members)
+    outside = dataset.test if nonmembers is None else replace(dataset.test, indices=nonmembers)
+    n_both = len(np.intersect1d(inside.indices, outside.indices))
+    if n_both:
         raise UsageError(
-            f"too few images to audit: {len(members)} members, {len(outsiders)} non-members",
+            f"{n_both} images are members and non-members",
             where=dataset.name,
-            hint="every class needs images in train and in test",
+            hint="name each once",
         )
-    audit, is_member = _mixed(dataset, members, outsiders, rng)
+    chosen = _balanced(inside, outside, dataset.num_classes, rng, limit)
+    if min(map(len, chosen)) < 2:
+        raise UsageError(
+            f"too few images to audit: {len(chosen[0])} members, {len(chosen[1])} non-members",
+            where=dataset.name,
+            hint="every class needs images on both sides",
+        )
+    audit, is_member = _mixed(*chosen, rng)
     queries, evaluation = _halves(dataset.test, rng)
     if limit is not None:
         queries, evaluation = queries.take(slice(limit)), evaluation.take(slice(limit))
@@ -196,37 +218,37 @@ def make_audit(dataset: Dataset, *, limit: int | None = None, n_clean: int = 100
     )
     parts = [view.fingerprint for view in (audit, queries, evaluation, test)]
     digest = hashlib.sha256("".join(parts).encode()).hexdigest()
-    return Audit(data, is_member, test, digest, dataset.notes, dataset.part)
+    return Audit(data, is_member, test, digest, dataset.notes, dataset.part, dataset)
 
 
 def _balanced(
-    dataset: Dataset, rng: np.random.Generator, limit: int | None
-) -> tuple[Indices, Indices]:
-    members: list[Indices] = []
-    outsiders: list[Indices] = []
-    per_class = None if limit is None else -(-limit // dataset.num_classes)
-    for label in range(dataset.num_classes):
-        inside = rng.permutation(np.flatnonzero(dataset.train.labels == label))
-        outside = rng.permutation(np.flatnonzero(dataset.test.labels == label))
-        size = min(len(inside), len(outside), per_class or len(inside))
-        members.append(inside[:size])
-        outsiders.append(outside[:size])
-    both = np.concatenate(members), np.concatenate(outsiders)
-    if limit is None or len(both[0]) <= limit:
-        return both
-    kept = rng.permutation(len(both[0]))[:limit]
-    return both[0][kept], both[1][kept]
+    inside: Images, outside: Images, n_classes: int, rng: np.random.Generator, limit: int | None
+) -> tuple[Images, Images]:
+    """Return as many members as non-members in every class."""
+    sides: tuple[list[Indices], list[Indices]] = ([], [])
+    per_class = None if limit is None else -(-limit // n_classes)
+    for label in range(n_classes):
+        found = [
+            rng.permutation(np.flatnonzero(side.labels == label)) for side in (inside, outside)
+        ]
+        size = min(len(found[0]), len(found[1]), per_class or len(found[0]))
+        for side, positions in zip(sides, found, strict=True):
+            side.append(positions[:size])
+    members, outsiders = (np.concatenate(side) for side in sides)
+    if limit is not None and len(members) > limit:
+        kept = rng.permutation(len(members))[:limit]
+        members, outsiders = members[kept], outsiders[kept]
+    return inside.take(members), outside.take(outsiders)
 
 
 def _mixed(
-    dataset: Dataset, members: Indices, outsiders: Indices, rng: np.random.Generator
+    members: Images, outsiders: Images, rng: np.random.Generator
 ) -> tuple[Images, NDArray[np.bool_]]:
     """Join members and non-members in one shuffled view over both splits."""
-    chosen = [dataset.train.indices[members], dataset.test.indices[outsiders]]
-    indices = np.concatenate(chosen)
+    indices = np.concatenate([members.indices, outsiders.indices])
     order = rng.permutation(len(indices))
     is_member = (np.arange(len(indices)) < len(members))[order]
-    return replace(dataset.train, indices=indices[order]), is_member
+    return replace(members, indices=indices[order]), is_member
 
 
 def _halves(images: Images, rng: np.random.Generator) -> tuple[Images, Images]:

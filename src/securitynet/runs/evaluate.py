@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from securitynet.catalogue.cards import ModelCard
-from securitynet.errors import RefusedError, SecurityNetError, UsageError
+from securitynet.errors import RefusedError, ResourceError, SecurityNetError, UsageError
 from securitynet.records import Evaluation, Job, Status
+from securitynet.registry import Method
 from securitynet.runs.plan import Audits, Choice, Group, Settings, make_group
 from securitynet.runs.pool import run_groups
 from securitynet.runs.store import Store, sort_records
@@ -43,11 +44,13 @@ class Plan:
         groups: What is left to do, one group a model.
         finished: Records of jobs that are done already.
         problems: Records of models that could not be planned; not kept in the store.
+        left_out: Methods that cannot run because what they need is not there, one line each.
     """
 
     groups: tuple[Group, ...]
     finished: tuple[Evaluation, ...]
     problems: tuple[Evaluation, ...] = field(default=())
+    left_out: tuple[str, ...] = ()
 
     @property
     def n_left(self) -> int:
@@ -83,6 +86,7 @@ def plan(
     groups: list[Group] = []
     known: dict[str, Evaluation | None] = {}
     troubles: list[Evaluation] = []
+    lacking: dict[str, set[str]] = {}
     for i, card in enumerate(cards):
         progress(i / len(cards), f"{card.id}: weights and data")
         try:
@@ -92,12 +96,26 @@ def plan(
                 raise
             troubles += [_trouble(card, choice, settings, error) for choice in choices]
             continue
+        for method in group.left_out:
+            lacking.setdefault(_lack(method, group.dataset), set()).add(method.name)
         fresh = {job.key: job for job in group.jobs if job.key not in known}
         known |= {key: _known(job, store, is_retrying) for key, job in fresh.items()}
         left = tuple(job for key, job in fresh.items() if known[key] is None)
         groups += [replace(group, jobs=left)] if left else []
     finished = {record.key: record for record in known.values() if record is not None}
-    return Plan(tuple(groups), tuple(finished.values()), tuple(troubles))
+    left_out = tuple(f"{', '.join(sorted(names))}: {lack}" for lack, names in lacking.items())
+    if left_out and not known and not troubles:
+        raise ResourceError("; ".join(left_out))
+    return Plan(tuple(groups), tuple(finished.values()), tuple(troubles), left_out)
+
+
+def _lack(method: Method, dataset: str) -> str:
+    """Say what a method lacks and how to have it."""
+    kind = " --kind online" if "in_references" in method.needs else ""
+    return (
+        f"no references for {dataset} yet; "
+        f"`securitynet train references --data {dataset}{kind}` makes them"
+    )
 
 
 def _check(choices: Sequence[Choice], cards: Sequence[ModelCard], settings: Settings) -> None:

@@ -87,15 +87,17 @@ def grade(
 def _membership(
     evidence: MembershipEvidence, audit: Audit, target_labels: NDArray[np.int64] | None
 ) -> Graded:
-    inside, outside = _sides(evidence.scores, audit.is_member)
+    is_member = audit.is_member if evidence.index is None else audit.is_member[evidence.index]
+    inside, outside = _sides(evidence.scores, is_member)
     measures = {
         "auc": auc_delong(inside, outside),
         "tpr_at_fpr_1pct": tpr_at_fpr(inside, outside, 0.01),
         "tpr_at_fpr_0.1pct": tpr_at_fpr(inside, outside, LOWEST_FPR),
         "balanced_accuracy": balanced_accuracy(inside, outside),
+        **_tails(inside, outside, evidence.fnrs),
         **_accuracies(audit, target_labels),
     }
-    nulls = _nulls(evidence, audit.is_member)
+    nulls = _nulls(evidence, is_member)
     flags = [*evidence.flags, *_constant(inside, outside)]
     flags += [] if all(map(_holds_half, nulls.values())) else ["null-failed"]
     flags += [] if is_estimable(len(outside), LOWEST_FPR) else [FEW_NONMEMBERS]
@@ -106,7 +108,8 @@ def _membership(
     }
     arrays = {
         "scores": np.asarray(evidence.scores, dtype=np.float64),
-        "is_member": audit.is_member,
+        "is_member": is_member,
+        "index": np.arange(len(is_member)) if evidence.index is None else evidence.index,
     }
     return Graded(measures, nulls, _once(flags), details, arrays)
 
@@ -117,6 +120,16 @@ def _sides(scores: Floats, is_member: NDArray[np.bool_]) -> tuple[Floats, Floats
     if scores.shape != is_member.shape or np.isnan(scores).any():
         raise ValueError("a membership method must return one score a sample, none of them NaN")
     return scores[is_member], scores[~is_member]
+
+
+def _tails(inside: Floats, outside: Floats, fnrs: tuple[float, ...]) -> dict[str, Measure]:
+    """Return the share of non-members scoring below all but a share ``fnr`` of the members."""
+    found = {}
+    for fnr in fnrs:
+        threshold = np.sort(inside)[int(fnr * len(inside))]  # at most that share lies below it
+        below = int((outside < threshold).sum())
+        found[f"tnr_at_fnr_{100 * fnr:g}pct"] = proportion(below, len(outside))
+    return found
 
 
 def _accuracies(audit: Audit, target_labels: NDArray[np.int64] | None) -> dict[str, Measure]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from securitynet.catalogue.cards import ModelCard
-from securitynet.datasets.images import Audit, Part, make_audit
+from securitynet.datasets.images import Audit, Dataset, Indices, Part, make_audit
 from securitynet.datasets.library import load_dataset
+from securitynet.datasets.members import HAVE_COPIES, KEPT, near_duplicates, read_list
 from securitynet.errors import UsageError
 from securitynet.records import Job, canonical_json
 from securitynet.registry import FAMILIES, Method, default_set, get_method
@@ -19,6 +22,8 @@ from securitynet.weights.door import open_checkpoint
 from securitynet.weights.verified import unverified
 
 Choice = tuple[Method, Mapping[str, Any]]
+REFERENCES = {"references": "out", "in_references": "online"}
+"""What a method may need -> the kind of references that is."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,8 @@ class Settings:
         is_forced: Overrule the accuracy gate.
         trust: The user's own architecture file that may be executed.
         cache: Folder for outputs and floors.
+        members: File that lists the members, see :mod:`securitynet.datasets.members`.
+        nonmembers: File that lists the non-members.
     """
 
     data: str | None = None
@@ -40,6 +47,8 @@ class Settings:
     is_forced: bool = False
     trust: Path | None = None
     cache: Path | None = None
+    members: Path | None = None
+    nonmembers: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,7 @@ class Group:
         jobs: What to evaluate.
         settings: What all jobs share.
         flags: Of every record: what is doubtful about the model before it is asked anything.
+        left_out: Methods that cannot run, because what they need is not there.
     """
 
     card: ModelCard
@@ -59,6 +69,7 @@ class Group:
     jobs: tuple[Job, ...]
     settings: Settings
     flags: tuple[str, ...] = ()
+    left_out: tuple[Method, ...] = ()
 
 
 def choose_methods(names: Iterable[str], options: Iterable[str] = ()) -> list[Choice]:
@@ -115,10 +126,7 @@ def _parse_options(options: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 def make_group(
-    card: ModelCard,
-    choices: Sequence[Choice],
-    settings: Settings,
-    audit_of: Callable[[str], tuple[Audit, int]],
+    card: ModelCard, choices: Sequence[Choice], settings: Settings, audits: Audits
 ) -> Group:
     """Build the jobs of one model.
 
@@ -126,20 +134,21 @@ def make_group(
         card: The model.
         choices: Configured methods.
         settings: What all jobs share.
-        audit_of: Gives the audit and number of classes of a data set (see :class:`Audits`).
+        audits: Gives the audit of a model (see :class:`Audits`).
 
     Raises:
         UsageError: If the data set does not fit the model.
         SecurityNetError: If the data or the weights cannot be had; nothing was written.
     """
     dataset = settings.data or card.dataset
-    audit, n_classes = audit_of(dataset)
+    audit = audits.of(card, settings)
     _check_sides(card, dataset, audit)
     part = part_of(card, audit)
     if part is None:
-        _check_classes(card, dataset, n_classes)
+        _check_classes(card, dataset, audit.data.num_classes)
         _check_split(card, dataset, audit)
     sha256 = open_checkpoint(card.weights, folder=card.folder, where=card.id).sha256
+    known = {method.name: _conditions(method, audits, dataset) for method, _ in choices}
     jobs = tuple(
         Job(
             method=method.name,
@@ -154,11 +163,28 @@ def make_group(
             limit=settings.limit,
             seed=seed,
             is_forced=settings.is_forced,
+            conditions=conditions,
         )
         for method, config in choices
+        if (conditions := known[method.name]) is not None
         for seed in (settings.seeds if method.is_seeded else settings.seeds[:1])
     )
-    return Group(card, dataset, jobs, settings, unverified(card.weights, where=card.id))
+    lacking = {method.name: method for method, _ in choices if known[method.name] is None}
+    flags = unverified(card.weights, where=card.id)
+    return Group(card, dataset, jobs, settings, flags, tuple(lacking.values()))
+
+
+def _conditions(method: Method, audits: Audits, dataset: str) -> dict[str, str] | None:
+    """Return what a method's result also depends on, or ``None`` if it lacks what it needs."""
+    found: dict[str, str] = {}
+    for what, kind in REFERENCES.items():
+        if what in (*method.needs, *method.uses):
+            identity = audits.references(dataset, kind)
+            if identity is not None:
+                found[what] = identity
+            elif what in method.needs:
+                return None
+    return found
 
 
 def _check_sides(card: ModelCard, dataset: str, audit: Audit) -> None:
@@ -204,7 +230,7 @@ def _check_classes(card: ModelCard, dataset: str, n_classes: int) -> None:
 
 
 class Audits:
-    """Loads each data set once and draws its audit.
+    """Loads each data set once and draws its audits.
 
     Args:
         limit: Sample limit of the audits.
@@ -217,12 +243,57 @@ class Audits:
         """Start empty."""
         self._limit = limit
         self._progress = progress
-        self._known: dict[str, tuple[Audit, int]] = {}
+        self._datasets: dict[str, Dataset] = {}
+        self._audits: dict[tuple[str, ...], Audit] = {}
+        self._references: dict[tuple[str, str], str | None] = {}
 
-    def __call__(self, name: str) -> tuple[Audit, int]:
-        """Return a data set's audit and number of classes."""
-        if name not in self._known:
-            dataset = load_dataset(name, progress=self._progress)
-            audit = make_audit(dataset, limit=self._limit)
-            self._known[name] = audit, dataset.num_classes
-        return self._known[name]
+    def of(self, card: ModelCard, settings: Settings) -> Audit:
+        """Return the audit of a model.
+
+        Members are the images its manifest names, if it is one of ours, else those of the list
+        that was given, else the train split; non-members are those of the list that was given,
+        else the test split without the images that nearly repeat another.
+        """
+        dataset = self._dataset(settings.data or card.dataset)
+        own = _own_members(card)
+        lists = (settings.members, settings.nonmembers)
+        key = (dataset.name, str(None if own is None else card.folder), *map(str, lists))
+        if key not in self._audits:
+            self._audits[key] = self._drawn(dataset, own, *lists)
+        return self._audits[key]
+
+    def references(self, name: str, kind: str) -> str | None:
+        """Return the identity of a data set's references of a kind; ``None`` = there are none."""
+        if (name, kind) not in self._references:
+            from securitynet.training.references import load_references
+
+            found = load_references(self._dataset(name), kind)
+            self._references[name, kind] = None if found is None else found.fingerprint
+        return self._references[name, kind]
+
+    def _dataset(self, name: str) -> Dataset:
+        if name not in self._datasets:
+            self._datasets[name] = load_dataset(name, progress=self._progress)
+        return self._datasets[name]
+
+    def _drawn(
+        self, dataset: Dataset, own: Indices | None, members: Path | None, nonmembers: Path | None
+    ) -> Audit:
+        inside = own if members is None else read_list(members, dataset)
+        outside = None if nonmembers is None else read_list(nonmembers, dataset)
+        if outside is None:
+            copies = near_duplicates(dataset)
+            if copies is not None:
+                outside = np.setdiff1d(dataset.test.indices, copies)
+            elif Path(dataset.name).name in HAVE_COPIES:
+                dataset = replace(dataset, notes=(*dataset.notes, KEPT))
+        return make_audit(dataset, limit=self._limit, members=inside, nonmembers=outside)
+
+
+def _own_members(card: ModelCard) -> Indices | None:
+    """Return the training images that the manifest of a model of ours names, if not the split."""
+    if card.training is None:
+        return None
+    from securitynet.training.selftrained import training_images
+
+    return training_images(card)

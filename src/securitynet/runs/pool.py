@@ -61,7 +61,7 @@ def _run_here(groups: Sequence[Group], store: Store, progress: Progress, done: D
 
     audits = Audits(groups[0].settings.limit)
     for i, group in enumerate(groups):
-        audit, _ = audits(group.dataset)
+        audit = audits.of(group.card, group.settings)
         run_group(group, audit, store, _scaled(progress, i, len(groups)), done)
 
 
@@ -230,7 +230,7 @@ def _serve_group(
     from securitynet.runs.work import run_group
 
     limit = group.settings.limit
-    audit, _ = audits.setdefault(limit, Audits(limit))(group.dataset)
+    audit = audits.setdefault(limit, Audits(limit)).of(group.card, group.settings)
     run_group(
         group,
         audit,

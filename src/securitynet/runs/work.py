@@ -20,6 +20,7 @@ from securitynet.datasets.images import Audit
 from securitynet.errors import RefusedError, SecurityNetError
 from securitynet.records import Evaluation, Job
 from securitynet.registry import Access, get_method
+from securitynet.runs.adversary import references_of, run_known
 from securitynet.runs.grading import grade
 from securitynet.runs.plan import Group, part_of
 from securitynet.runs.store import Store
@@ -207,9 +208,15 @@ def _evaluate(
         cache=group.settings.cache,
         progress=progress,
         trigger=_trigger(group),
+        references=references_of(job, bench.audit, group.settings.cache),
     )
     begin = time.perf_counter()
-    evidence = method.configure(**job.config)(target, bench.audit.data, context)
+    attack = method.configure(**job.config)
+    evidence = run_known(
+        method,
+        bench.audit,
+        lambda known: attack(target, bench.audit.data, replace(context, known=known)),
+    )
     is_membership = method.family == "mia"
     labels = bench.target.labels(bench.audit.data.audit) if is_membership else None
     graded = grade(evidence, bench.audit, labels)

@@ -20,8 +20,8 @@ from safetensors.torch import save
 from torch import nn
 
 from securitynet.catalogue.cards import Claim, InputSpec, ModelCard, Weights, load_card
-from securitynet.datasets.images import Dataset, Images
-from securitynet.errors import SecurityNetError, UsageError
+from securitynet.datasets.images import Dataset, Images, Indices
+from securitynet.errors import IntegrityError, SecurityNetError, UsageError
 from securitynet.files.atomic import write_atomic, write_text
 from securitynet.files.digest import matches
 from securitynet.targets.architectures import n_parameters
@@ -36,6 +36,8 @@ from securitynet.training.trainer import Recipe, fit
 Progress = Callable[[float, str], None]
 MEASURED = ("attack_success", "n")
 """What is known of a backdoor only once it is planted."""
+TRAINED_ON = "train_indices.npy"
+"""File beside a card: source indices of the images its model was trained on, int64 ``[n]``."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class TrainingPlan:
         poison_rate: Share of training images that carry the trigger.
         start: Model to fine-tune instead of fresh weights.
         n_train: At most this many training images.
+        chosen: Source indices of the training images, instead of the train split.
     """
 
     name: str
@@ -61,6 +64,7 @@ class TrainingPlan:
     poison_rate: float = 0.1
     start: ModelCard | None = None
     n_train: int | None = None
+    chosen: Indices | None = None
 
 
 def train_models(
@@ -129,7 +133,8 @@ def _train_one(
         stamp=None if poison is None else poison.stamp,
     )
     engine = Engine(module.cpu(), card.input, device)
-    accuracy = _accuracy(engine, dataset.test.pixels(), dataset.test.labels)
+    unseen = dataset.test.take(~np.isin(dataset.test.indices, chosen.indices))
+    accuracy = _accuracy(engine, unseen.pixels(), unseen.labels) if len(unseen) else None
     if plan.trigger is not None:
         facts["backdoor"] |= _attack_success(plan.trigger, engine, dataset.test)
     card = replace(
@@ -137,7 +142,11 @@ def _train_one(
         params=n_parameters(module),
         training=facts,
         claims=(
-            Claim("test_accuracy", accuracy, "securitynet train", n=len(dataset.test)),
+            *(
+                [Claim("test_accuracy", accuracy, "securitynet train", n=len(unseen))]
+                if accuracy is not None
+                else []
+            ),
             Claim(
                 "train_accuracy",
                 _accuracy(engine, chosen.pixels(), chosen.labels),
@@ -146,10 +155,40 @@ def _train_one(
             ),
         ),
     )
+    write_atomic(
+        folder / plan.name / TRAINED_ON, lambda file: np.save(file, chosen.indices.astype("<i8"))
+    )
     return _keep(card, module, folder / plan.name)
 
 
+def training_images(card: ModelCard) -> Indices | None:
+    """Return the source indices of the images a self-trained model was trained on.
+
+    Returns:
+        int64 ``[n]``, or ``None`` if it is the whole train split, the card is not one of ours, or
+        the model was fine-tuned: then its members are those of the model it started from.
+
+    Raises:
+        IntegrityError: If the list beside the card is missing or not the one of the manifest.
+    """
+    facts = card.training or {}
+    is_whole = facts.get("is_whole_train_split", True) or facts.get("from") is not None
+    if card.origin != "self-trained" or is_whole:
+        return None
+    where = Path(card.folder or "") / TRAINED_ON
+    hint = "train the model again: who is a member is known from this file alone"
+    try:
+        indices: Indices = np.load(where, allow_pickle=False).astype(np.int64)
+    except (OSError, ValueError, EOFError) as error:
+        raise IntegrityError(f"cannot be read: {error}", where=where, hint=hint) from None
+    if indices_sha256(indices) != facts.get("trainindices_sha256"):
+        raise IntegrityError("is not the list of the card's manifest", where=where, hint=hint)
+    return indices
+
+
 def _training_images(plan: TrainingPlan, dataset: Dataset) -> Images:
+    if plan.chosen is not None:
+        return replace(dataset.train, indices=plan.chosen)
     size = len(dataset.train) if plan.n_train is None else min(plan.n_train, len(dataset.train))
     if size < 2 * dataset.num_classes:
         raise UsageError(f"{size} training images are too few for {dataset.num_classes} classes")
@@ -204,15 +243,16 @@ def _manifest(
     plan: TrainingPlan, dataset: Dataset, chosen: Images, twin: str | None
 ) -> dict[str, Any]:
     """Say exactly what the model was trained on; references are judged by this."""
-    indices = np.ascontiguousarray(chosen.indices, dtype="<i8").tobytes()
     return {
         "recipe": asdict(plan.recipe),
         "seed": plan.seed,
         "dataset": dataset.name,
         "data_fingerprint": dataset.fingerprint,
         "n_train": len(chosen),
-        "train_indices_sha256": hashlib.sha256(indices).hexdigest(),
-        "is_whole_train_split": len(chosen) == len(dataset.train),
+        "trainindices_sha256": indices_sha256(chosen.indices),
+        "is_whole_train_split": np.array_equal(
+            np.sort(chosen.indices), np.sort(dataset.train.indices)
+        ),
         "architecture": None if plan.start is not None else plan.architecture,
         "from": None if plan.start is None else plan.start.id,
         "from_checksum": None if plan.start is None else plan.start.weights.checksum,
@@ -221,6 +261,11 @@ def _manifest(
         if plan.trigger is None
         else {"trigger": plan.trigger.to_json(), "poison_rate": plan.poison_rate},
     }
+
+
+def indices_sha256(indices: Indices) -> str:
+    """Return the identity of a list of training images."""
+    return hashlib.sha256(np.ascontiguousarray(indices, dtype="<i8").tobytes()).hexdigest()
 
 
 def _is_trained(folder: Path, facts: Mapping[str, Any]) -> bool:
@@ -233,7 +278,7 @@ def _is_trained(folder: Path, facts: Mapping[str, Any]) -> bool:
     known = dict(card.training or {})
     if isinstance(known.get("backdoor"), Mapping):
         known["backdoor"] = {k: v for k, v in known["backdoor"].items() if k not in MEASURED}
-    return is_whole and known == facts
+    return is_whole and known == facts and (folder / TRAINED_ON).is_file()
 
 
 def _attack_success(trigger: Trigger, engine: Engine, test: Images) -> dict[str, Any]:

@@ -1,0 +1,231 @@
+"""Sound references: models of ours whose training sets are known image by image.
+
+Models of others were trained on the train split, every one: they are IN for all members and OUT for
+all non-members, so as references they answer the question by who was asked. Ours are trained
+
+- ``out``: on folds of the *test* split. Every sample is audited by the references of one fold,
+  which never saw it: a test image by those of its own fold, which were trained on the other folds,
+  and a member by those of a fold drawn for it, so that both sides have as many;
+- ``online``: each on a random half of the audited samples, members and non-members alike, so that
+  every sample is IN for half of the references and OUT for the others by a coin flip.
+
+They are kept by data set, and every model of the data set is audited with the same ones.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securitynet.catalogue.cards import ModelCard, load_card
+from securitynet.datasets.images import Dataset, Indices, make_audit
+from securitynet.datasets.members import near_duplicates
+from securitynet.errors import IntegrityError, SecurityNetError, UsageError
+from securitynet.files.atomic import write_text
+from securitynet.files.folders import cache_folder
+from securitynet.records import fingerprint
+from securitynet.training.selftrained import TRAINED_ON, TrainingPlan, indices_sha256, train_models
+from securitynet.training.trainer import Recipe
+
+Progress = Callable[[float, str], None]
+KINDS = ("out", "online")
+LIST = "references.json"
+
+
+@dataclass(frozen=True)
+class ReferencePlan:
+    """Which references to train.
+
+    Attributes:
+        kind: ``out`` or ``online``.
+        n_folds: Folds of the test split (``out``).
+        n_models: References a fold (``out``), or in all (``online``: an even number).
+        architecture: As in a card.
+        recipe: How to train.
+        seed: Seed of folds and halves; each model has its own on top.
+    """
+
+    kind: str = "out"
+    n_folds: int = 2
+    n_models: int = 4
+    architecture: str = "securitynet/cnn_small"
+    recipe: Recipe = field(default_factory=Recipe)
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raise `UsageError` if no sound references can be made this way."""
+        if self.kind not in KINDS:
+            raise UsageError(f"references of kind {self.kind!r}", hint="out or online")
+        if self.kind == "out" and (self.n_folds < 2 or self.n_models < 1):
+            raise UsageError(
+                f"{self.n_folds} folds of {self.n_models} references leave samples without one",
+                hint="give at least 2 folds and 1 reference a fold",
+            )
+        if self.kind == "online" and (self.n_models < 2 or self.n_models % 2):
+            raise UsageError(
+                f"{self.n_models} references: every sample is IN for one half of them",
+                hint="give an even number",
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """One reference and its manifest.
+
+    Attributes:
+        card: The model.
+        trained_on: Source indices of its training images, sorted, int64.
+        fold: The fold it audits (``out``), or -1.
+    """
+
+    card: ModelCard
+    trained_on: Indices
+    fold: int
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceSet:
+    """All references of a data set of one kind.
+
+    Attributes:
+        kind: ``out`` or ``online``.
+        models: The references.
+        n_folds: Folds of the test split (``out``), else 1.
+        seed: Seed of the folds.
+    """
+
+    kind: str
+    models: tuple[Reference, ...]
+    n_folds: int
+    seed: int
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the weights and of what they were trained on."""
+        parts = [[m.card.weights.checksum, indices_sha256(m.trained_on)] for m in self.models]
+        return fingerprint([self.kind, self.n_folds, self.seed, sorted(map(str, parts))])
+
+
+def reference_folder(dataset: Dataset, kind: str) -> Path:
+    """Return where a data set's references lie: in the cache, by the identity of its images."""
+    return cache_folder() / "references" / dataset.fingerprint[:32] / kind
+
+
+def folds_of(dataset: Dataset, n_folds: int, seed: int) -> NDArray[np.int64]:
+    """Return the fold of every source image, int64 ``[N]``, balanced by class in the test split.
+
+    Test images are dealt out class by class; all others get a fold at random, for the references
+    they are audited with.
+    """
+    rng = np.random.default_rng([seed, int(dataset.fingerprint[:8], 16)])
+    folds = rng.integers(0, n_folds, len(dataset.test.source))
+    for label in range(dataset.num_classes):
+        mine = rng.permutation(dataset.test.indices[dataset.test.labels == label])
+        folds[mine] = (np.arange(len(mine)) + label) % n_folds
+    return folds
+
+
+def train_references(
+    plan: ReferencePlan, dataset: Dataset, progress: Progress
+) -> tuple[ReferenceSet, Path]:
+    """Train a data set's references; those that are there already are kept.
+
+    Args:
+        plan: Which.
+        dataset: For whose models.
+        progress: Told the share done and a few words.
+
+    Returns:
+        The set and its folder.
+
+    Raises:
+        UsageError: If the plan leaves samples without references, or folds are too small.
+    """
+    plan.check()
+    folder = reference_folder(dataset, plan.kind)
+    listed: list[dict[str, Any]] = []
+    parts = _parts(plan, dataset)
+    for i, (name, fold, chosen, seed) in enumerate(parts):
+        wanted = TrainingPlan(
+            name=f"{name}-{fingerprint([asdict(plan.recipe), plan.architecture, plan.seed])[:8]}",
+            architecture=plan.architecture,
+            recipe=plan.recipe,
+            seed=seed,
+            chosen=np.sort(chosen),
+        )
+        train_models(wanted, dataset, folder, _part(progress, i, len(parts)))
+        listed.append({"folder": wanted.name, "fold": fold})
+    facts = {
+        "kind": plan.kind,
+        "dataset": dataset.name,
+        "data_fingerprint": dataset.fingerprint,
+        "n_folds": plan.n_folds if plan.kind == "out" else 1,
+        "seed": plan.seed,
+        "models": listed,
+    }
+    write_text(folder / LIST, json.dumps(facts, indent=1) + "\n")
+    found = load_references(dataset, plan.kind)
+    if found is None:
+        raise IntegrityError("the references that were just trained are gone", where=folder)
+    return found, folder
+
+
+def _part(progress: Progress, i: int, n: int) -> Progress:
+    return lambda share, what: progress((i + share) / n, f"reference {i + 1}/{n}: {what}")
+
+
+def _parts(plan: ReferencePlan, dataset: Dataset) -> list[tuple[str, int, Indices, int]]:
+    """Return (name, fold, training images, seed) of every reference."""
+    if plan.kind == "online":
+        pool = make_audit(dataset).data.audit.indices
+        halves = _halves(len(pool), plan.n_models, plan.seed)
+        return [(f"half{r}", -1, pool[halves[r]], plan.seed + r) for r in range(plan.n_models)]
+    copies = near_duplicates(dataset)  # a copy of an audited image would make its references IN
+    usable = np.setdiff1d(dataset.test.indices, [] if copies is None else copies)
+    folds = folds_of(dataset, plan.n_folds, plan.seed)[usable]
+    return [
+        (f"fold{fold}-{r}", fold, usable[folds != fold], plan.seed + r)
+        for fold in range(plan.n_folds)
+        for r in range(plan.n_models)
+    ]
+
+
+def _halves(n: int, n_models: int, seed: int) -> NDArray[np.bool_]:
+    """Return which sample each model is trained on, bool ``[R, n]``: every sample in R / 2."""
+    ranks = np.random.default_rng(seed).random((n_models, n)).argsort(0)
+    return np.asarray(ranks < n_models // 2)
+
+
+def load_references(dataset: Dataset, kind: str) -> ReferenceSet | None:
+    """Return a data set's references, every one with the manifest it is judged by.
+
+    Returns:
+        The set, or ``None`` if none was trained.
+
+    Raises:
+        IntegrityError: If the set is damaged.
+    """
+    folder = reference_folder(dataset, kind)
+    if not (folder / LIST).is_file():
+        return None
+    hint = "`securitynet train references` makes them again"
+    try:
+        facts = json.loads((folder / LIST).read_text(encoding="utf-8"))
+        models = tuple(_read(folder / row["folder"], int(row["fold"])) for row in facts["models"])
+        return ReferenceSet(kind, models, int(facts["n_folds"]), int(facts["seed"]))
+    except (OSError, ValueError, KeyError, TypeError, EOFError, SecurityNetError) as error:
+        raise IntegrityError(f"references are damaged: {error}", where=folder, hint=hint) from error
+
+
+def _read(folder: Path, fold: int) -> Reference:
+    card = load_card(folder / "card.json")
+    indices = np.load(folder / TRAINED_ON, allow_pickle=False).astype(np.int64)
+    if indices_sha256(indices) != (card.training or {}).get("train_indices_sha256"):
+        raise IntegrityError(f"{TRAINED_ON} is not the list of the manifest", where=folder)
+    return Reference(card, indices, fold)
