@@ -181,7 +181,7 @@ def training_images(card: ModelCard) -> Indices | None:
         indices: Indices = np.load(where, allow_pickle=False).astype(np.int64)
     except (OSError, ValueError, EOFError) as error:
         raise IntegrityError(f"cannot be read: {error}", where=where, hint=hint) from None
-    if indices_sha256(indices) != facts.get("trainindices_sha256"):
+    if indices_sha256(indices) != facts.get("train_indices_sha256"):
         raise IntegrityError("is not the list of the card's manifest", where=where, hint=hint)
     return indices
 
@@ -249,7 +249,7 @@ def _manifest(
         "dataset": dataset.name,
         "data_fingerprint": dataset.fingerprint,
         "n_train": len(chosen),
-        "trainindices_sha256": indices_sha256(chosen.indices),
+        "train_indices_sha256": indices_sha256(chosen.indices),
         "is_whole_train_split": np.array_equal(
             np.sort(chosen.indices), np.sort(dataset.train.indices)
         ),
