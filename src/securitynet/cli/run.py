@@ -32,6 +32,22 @@ if TYPE_CHECKING:
     from securitynet.runs.evaluate import Plan
 
 MAX_SEEDS = 1000
+DefenceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--defence",
+        help="Answer through a response channel: label, top1, top:K, round:DIGITS, "
+        "temperature:T or noise:SCALE.",
+    ),
+]
+MembersOption = Annotated[
+    Path | None,
+    typer.Option("--members", metavar="FILE", help="Images it was trained on, one a line."),
+]
+NonmembersOption = Annotated[
+    Path | None,
+    typer.Option("--nonmembers", metavar="FILE", help="Images it was not trained on."),
+]
 
 
 def run(
@@ -60,14 +76,9 @@ def run(
     trust: Annotated[
         Path | None, typer.Option("--trust", help="Own architecture file that may be executed.")
     ] = None,
-    members: Annotated[
-        Path | None,
-        typer.Option("--members", metavar="FILE", help="Images it was trained on, one a line."),
-    ] = None,
-    nonmembers: Annotated[
-        Path | None,
-        typer.Option("--nonmembers", metavar="FILE", help="Images it was not trained on."),
-    ] = None,
+    defence: DefenceOption = None,
+    members: MembersOption = None,
+    nonmembers: NonmembersOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run.")] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try failed and refused jobs again.")
@@ -88,7 +99,7 @@ def run(
     if workers == 1:
         bind_threads()
     settings = Settings(
-        data, limit, parse_seeds(seeds), force, trust, cache_folder(), members, nonmembers
+        data, limit, parse_seeds(seeds), force, trust, cache_folder(), members, nonmembers, defence
     )
     choices = choose_methods([methods], option or [])
     cards = choose_cards(models or [], where or [], everything=False)

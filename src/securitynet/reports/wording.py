@@ -17,7 +17,7 @@ FAMILIES = {
 }
 FLAGS = {
     "accuracy-gate": "Measured accuracy is off the published one: preprocessing, class order or images differ. The run was forced; read every figure with that in mind.",
-    "access": "The method needs gradients or weights, and an ONNX model gives scores only.",
+    "access": "The method needs more than there is: an ONNX model gives scores only, and a defence may give less.",
     "unverified-bytes": "No published checksum vouches for the weights' bytes: the file was believed as it came. The record names its sha256.",
     "no-claim": "Nobody published an accuracy to compare the measured one with.",
     "chance-level": "The model is no better than guessing on these images, so attacks on it mean little.",
@@ -31,6 +31,8 @@ FLAGS = {
     "fp32-fallback": "Fast inference differed from plain fp32 and was given up for a slower, exact path.",
     "trigger-not-reached": "For some class no trigger reached the wanted success: that class could not be judged.",
     "coarse-threshold": "Too few calibration images for the wanted false positive rate: the threshold is coarse.",
+    "near-duplicates-kept": "Some test images nearly repeat training images; their published list (ciFAIR) is not at hand or does not fit this copy.",
+    "unsound-references": "Some sample has no reference that provably never saw it.",
     "few-images": "Too few images for this method: raise --limit.",
     "few-classes": "Too few classes: no one of them can stand out.",
     "not-finite": "The model puts out NaN or infinity.",
@@ -49,6 +51,8 @@ FLAGS = {
     "edits-input": "The model edits its input in place; it gets a copy.",
     "outputs-softmax": "The model already returns posteriors; its logits are their logarithms.",
 }
+DEFENCE = " defence"
+"""A circumstance that is always named: without it the figure would pass for the bare model's."""
 UNEXPLAINED = "Set by the method itself; its documentation explains it."
 MEASURES = {
     "auc": "AUC",
@@ -264,7 +268,11 @@ def labeller(records: Sequence[Evaluation]) -> Labeller:
             if len(values[name]) > 1 and value is not False
         ]
         circumstances = _circumstances(record).items()
-        parts += [text for name, text in circumstances if len(values[name]) > 1 and text]
+        parts += [
+            text
+            for name, text in circumstances
+            if text and (len(values[name]) > 1 or name == DEFENCE)
+        ]
         extra = f" ({', '.join(parts)})" if parts else ""
         return shown(record.method + extra)
 
@@ -273,10 +281,14 @@ def labeller(records: Sequence[Evaluation]) -> Labeller:
 
 def _circumstances(record: Evaluation) -> dict[str, str]:
     """Return what else may tell two records of a method apart; no option's name has a space."""
+    others = dict(record.conditions)
+    defence = others.pop("defence", "")
     return {
         " seed": f"seed {record.seed}",
         " limit": "" if record.limit is None else f"limit {record.limit:,}",
         " version": f"version {record.version}",
+        DEFENCE: "" if not defence else f"behind {defence}",
+        " references": " ".join(f"{what} {known[:8]}" for what, known in sorted(others.items())),
     }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from securitynet.catalogue.cards import ModelCard
+from securitynet.defences.channels import parse_defence
 from securitynet.errors import RefusedError, ResourceError, SecurityNetError, UsageError
 from securitynet.records import Evaluation, Job, Status
 from securitynet.registry import Method
@@ -82,6 +83,8 @@ def plan(
         SecurityNetError: If the only model asked for cannot be planned; nothing was written.
     """
     _check(choices, cards, settings)
+    if settings.defence is not None:
+        parse_defence(settings.defence)  # named once, not once a model
     audits = Audits(settings.limit, progress)
     groups: list[Group] = []
     known: dict[str, Evaluation | None] = {}

@@ -15,6 +15,7 @@ from securitynet.catalogue.cards import ModelCard
 from securitynet.datasets.images import Audit, Dataset, Indices, Part, make_audit
 from securitynet.datasets.library import load_dataset
 from securitynet.datasets.members import HAVE_COPIES, KEPT, near_duplicates, read_list
+from securitynet.defences.channels import parse_defence
 from securitynet.errors import UsageError
 from securitynet.records import Job, canonical_json
 from securitynet.registry import FAMILIES, Method, default_set, get_method
@@ -39,6 +40,7 @@ class Settings:
         cache: Folder for outputs and floors.
         members: File that lists the members, see :mod:`securitynet.datasets.members`.
         nonmembers: File that lists the non-members.
+        defence: Response channel that the targets answer through, ``None`` = as they are.
     """
 
     data: str | None = None
@@ -49,6 +51,7 @@ class Settings:
     cache: Path | None = None
     members: Path | None = None
     nonmembers: Path | None = None
+    defence: str | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ def make_group(
         _check_classes(card, dataset, audit.data.num_classes)
         _check_split(card, dataset, audit)
     sha256 = open_checkpoint(card.weights, folder=card.folder, where=card.id).sha256
-    known = {method.name: _conditions(method, audits, dataset) for method, _ in choices}
+    known = {method.name: _conditions(method, audits, dataset, settings) for method, _ in choices}
     jobs = tuple(
         Job(
             method=method.name,
@@ -174,9 +177,12 @@ def make_group(
     return Group(card, dataset, jobs, settings, flags, tuple(lacking.values()))
 
 
-def _conditions(method: Method, audits: Audits, dataset: str) -> dict[str, str] | None:
+def _conditions(
+    method: Method, audits: Audits, dataset: str, settings: Settings
+) -> dict[str, str] | None:
     """Return what a method's result also depends on, or ``None`` if it lacks what it needs."""
-    found: dict[str, str] = {}
+    defence = settings.defence
+    found = {} if defence is None else {"defence": parse_defence(defence).name}
     for what, kind in REFERENCES.items():
         if what in (*method.needs, *method.uses):
             identity = audits.references(dataset, kind)

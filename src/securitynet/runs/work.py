@@ -17,9 +17,10 @@ import numpy as np
 import torch
 
 from securitynet.datasets.images import Audit
-from securitynet.errors import RefusedError, SecurityNetError
+from securitynet.defences.channels import parse_defence
+from securitynet.errors import AccessError, RefusedError, SecurityNetError
 from securitynet.records import Evaluation, Job
-from securitynet.registry import Access, get_method
+from securitynet.registry import Access, Method, get_method
 from securitynet.runs.adversary import references_of, run_known
 from securitynet.runs.grading import grade
 from securitynet.runs.plan import Group, part_of
@@ -194,14 +195,7 @@ def _evaluate(
     job: Job, bench: Bench, group: Group, progress: Progress
 ) -> tuple[Evaluation, dict[str, Any]]:
     method = get_method(job.method)
-    if method.access > bench.target.access:
-        raise RefusedError(
-            f"{method.name} needs {method.access.name.lower()}; an ONNX model gives scores only",
-            where=group.card.id,
-            hint="it runs on the weights that the model was exported from",
-            flags=["access"],
-        )
-    target = bench.target.limited(method.access)
+    target = _as_seen(bench.target, method, job)
     context = Context(
         seed=job.seed,
         device=target.device,
@@ -212,11 +206,14 @@ def _evaluate(
     )
     begin = time.perf_counter()
     attack = method.configure(**job.config)
-    evidence = run_known(
-        method,
-        bench.audit,
-        lambda known: attack(target, bench.audit.data, replace(context, known=known)),
-    )
+    try:
+        evidence = run_known(
+            method,
+            bench.audit,
+            lambda known: attack(target, bench.audit.data, replace(context, known=known)),
+        )
+    except AccessError as error:
+        raise _refused(error, job) from error
     is_membership = method.family == "mia"
     labels = bench.target.labels(bench.audit.data.audit) if is_membership else None
     graded = grade(evidence, bench.audit, labels)
@@ -232,6 +229,38 @@ def _evaluate(
         details={**graded.details, **bench.details},
     )
     return record, dict(graded.arrays)
+
+
+def _as_seen(target: Target, method: Method, job: Job) -> Target:
+    """Return the target as a method may touch it: behind the job's defence, if there is one.
+
+    Behind a defence a method may try with less than it declares: some of its options need less.
+    """
+    defence = job.conditions.get("defence")
+    if method.access > target.access:
+        raise RefusedError(
+            f"{method.name} needs {method.access.name.lower()}; an ONNX model gives scores only",
+            where=target.card.id,
+            hint="it runs on the weights that the model was exported from",
+            flags=["access"],
+        )
+    if defence is None:
+        return target.limited(method.access)
+    seen = target.defended(parse_defence(defence))
+    return seen.limited(min(method.access, seen.access))
+
+
+def _refused(error: AccessError, job: Job) -> SecurityNetError:
+    """Behind a defence, too little access is an answer; without one it is a method's mistake."""
+    defence = job.conditions.get("defence")
+    if defence is None:
+        return error
+    return RefusedError(
+        f"{error.what} behind {defence}",
+        where=job.method,
+        hint="leave the method out, or choose another defence",
+        flags=["access"],
+    )
 
 
 def _trigger(group: Group) -> Trigger | None:

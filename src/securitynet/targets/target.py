@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -33,6 +34,17 @@ DAMAGE = (
     MemoryError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 """What reading a cache file raises that another hand has written, or half written."""
+
+
+class Channel(Protocol):
+    """A defence between the model and whoever asks: it changes what is answered."""
+
+    @property
+    def access(self) -> Access:
+        """The most that still comes through."""
+
+    def respond(self, log_p: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what is answered in place of log posteriors, float64 ``[n, K]``."""
 
 
 def _silent(share: float) -> None:
@@ -134,6 +146,7 @@ class Target:
         cache: Where answers are kept.
         part: The classes that are asked for, where the data have not all of the card's; the engine
             keeps only these.
+        channel: A defence that changes the answers; it also bounds the access.
 
     Attributes:
         queries: Number of images asked so far.
@@ -149,6 +162,7 @@ class Target:
         access: Access = Access.WEIGHTS,
         cache: OutputCache | None = None,
         part: Part | None = None,
+        channel: Channel | None = None,
     ) -> None:
         """Start with no queries counted."""
         self._engine = engine
@@ -158,6 +172,7 @@ class Target:
         self.card = card
         self.weights_sha256 = weights_sha256
         self.part = part
+        self.channel = channel
         self.queries = 0
         self.progress: Callable[[float], None] = _silent
 
@@ -168,6 +183,13 @@ class Target:
             AccessError: If more access is asked for than there is.
         """
         self._allow(access)
+        return self._again(access, self.channel)
+
+    def defended(self, channel: Channel) -> Target:
+        """Return the same model behind a defence, with its own query counter."""
+        return self._again(self.access, channel)
+
+    def _again(self, access: Access, channel: Channel | None) -> Target:
         target = Target(
             self._engine,
             self.card,
@@ -175,6 +197,7 @@ class Target:
             access=access,
             cache=self._cache,
             part=self.part,
+            channel=channel,
         )
         target._memory = self._memory
         return target
@@ -192,8 +215,12 @@ class Target:
 
     @property
     def access(self) -> Access:
-        """The most that may be touched: what was granted, or less where the model has no more."""
-        return min(self._granted, self._engine.access)
+        """The most that may be touched: what was granted, or less where the model has no more.
+
+        A defence bounds it, too.
+        """
+        most = min(self._granted, self._engine.access)
+        return most if self.channel is None else min(most, self.channel.access)
 
     @property
     def device(self) -> torch.device:
@@ -226,7 +253,9 @@ class Target:
 
     def labels(self, images: Queries) -> NDArray[np.int64]:
         """Return predicted labels, int64 ``[n]``; needs ``Access.LABELS``."""
-        return np.asarray(self._ask(images, Access.LABELS).argmax(1), dtype=np.int64)
+        logits = self._ask(images, Access.LABELS)
+        answered = logits if self.channel is None else self._answered(logits)
+        return np.asarray(answered.argmax(1), dtype=np.int64)
 
     def scores(self, images: Queries) -> NDArray[np.float64]:
         """Return posteriors (softmax), float64 ``[n, K]``; needs ``Access.SCORES``."""
@@ -237,9 +266,13 @@ class Target:
 
         Needs ``Access.SCORES``: whoever sees posteriors sees their logarithm.
         """
-        logits = np.asarray(self._ask(images, Access.SCORES), dtype=np.float64)
-        shifted = logits - logits.max(1, keepdims=True)
-        return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
+        return self._answered(self._ask(images, Access.SCORES))
+
+    def _answered(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        shifted = np.asarray(logits, dtype=np.float64)
+        shifted = shifted - shifted.max(1, keepdims=True)
+        log_p = np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
+        return log_p if self.channel is None else self.channel.respond(log_p)
 
     def logits(self, images: Queries) -> NDArray[np.float32]:
         """Return logits, float32 ``[n, K]``; needs ``Access.LOGITS``."""

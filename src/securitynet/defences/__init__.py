@@ -1,0 +1,1 @@
+"""Defences: response channels between a model and whoever asks it."""
