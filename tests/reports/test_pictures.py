@@ -10,8 +10,10 @@ from PIL import Image
 
 from securitynet.errors import IntegrityError
 from securitynet.records import Measure
+from securitynet.reports.exposed import exposed_tiles
 from securitynet.reports.plots import pictures, write_plots
-from securitynet.reports.triggers import enlarged, trigger_tiles
+from securitynet.reports.tiles import enlarged
+from securitynet.reports.triggers import trigger_tiles
 
 
 def pixels(png):
@@ -54,8 +56,8 @@ def test_a_tile_says_what_it_is(tiles_of):
     masks = np.zeros((2, 8, 8))
     masks[1, :2, :3] = 0.5
     cat, dog = tiles_of(masks, np.ones((2, 8, 8, 1)))
-    assert (cat.name, cat.norm, cat.is_infected) == ("cat", "0.0", False)
-    assert (dog.name, dog.norm, dog.is_infected) == ("dog", "3.0", True)
+    assert (cat.name, cat.note, cat.is_marked) == ("cat", "L1 0.0", False)
+    assert (dog.name, dog.note, dog.is_marked) == ("dog", "L1 3.0, most suspicious", True)
     assert dog.alt == "Reversed trigger for class dog, the most suspicious class; mask L1 norm 3.0"
 
 
@@ -72,7 +74,7 @@ def test_of_many_classes_the_suspect_and_the_smallest_are_shown(tiles_of):
     masks = np.ones((50, 4, 4)) * np.arange(50, 0, -1)[:, None, None] / 50
     tiles = tiles_of(masks, np.ones((50, 4, 4, 3)), infected=2, classes=[])
     assert [tile.label for tile in tiles] == [2, *range(31, 50)]
-    assert tiles[0].is_infected and tiles[0].name == "2"
+    assert tiles[0].is_marked and tiles[0].name == "2"
 
 
 def test_colours_beyond_the_range_are_cut(tiles_of):
@@ -218,6 +220,49 @@ def test_of_a_volume_the_slice_with_the_heaviest_mask_is_shown(tiles_of):
     masks, patterns = np.zeros((2, 5, 8, 8)), np.full((2, 5, 8, 8, 1), 0.5)
     masks[1, 3, 6:, 5:], masks[1, 2, 0, 0] = 0.8, 1.0
     cat, dog = tiles_of(masks, patterns)
-    assert (cat.layer, dog.layer) == ("slice 1 of 5", "slice 4 of 5")
-    assert dog.norm == "5.8" and dog.alt.endswith("mask L1 norm 5.8, slice 4 of 5")
+    assert "slice 1 of 5" in cat.note
+    assert dog.note == "L1 5.8, slice 4 of 5, most suspicious"
+    assert dog.alt.endswith("mask L1 norm 5.8, slice 4 of 5")
     assert (pixels(dog.png)[6:, 5:8] == 204).all() and pixels(dog.png)[:6, :8].max() == 0
+
+
+# the most exposed training images
+
+
+def exposed_record(make, facts, images):
+    return make.record(
+        method="mia.loss",
+        details={"exposed": facts},
+        blobs={"exposed": "e" * 64},
+        measures={"auc": Measure(0.8, 0.7, 0.9, 10), "tpr_at_fpr_1pct": Measure(0.2, 0.1, 0.3, 5)},
+    ), (lambda sha256: images)
+
+
+def test_exposed_images_name_their_class_and_the_non_members_above(make):
+    images = np.zeros((2, 4, 4, 1), np.uint8)
+    images[1] = 255
+    facts = [
+        {"position": 3, "class": "cat", "n_above": 0},
+        {"position": 1, "class": "dog", "n_above": 1},
+    ]
+    record, read = exposed_record(make, facts, images)
+    first, second = exposed_tiles(record, read)
+    assert (first.name, first.note, first.is_marked) == ("cat", "0 non-members above", True)
+    assert (second.name, second.note, second.is_marked) == ("dog", "1 non-member above", False)
+    assert second.alt == "Training image of class dog; 1 non-member above"
+    (picture,) = [p for p in pictures([record], read) if p.name == "membership-exposed"]
+    assert len(picture.content) == 2 and "mia.loss" in picture.caption
+
+
+def test_exposed_images_that_do_not_fit_are_said_to_be_missing(make):
+    facts = [{"position": 3, "class": "cat", "n_above": 0}]
+    record, read = exposed_record(make, facts, np.zeros((2, 4, 4, 1), np.uint8))
+    with pytest.raises(ValueError, match="do not fit"):
+        exposed_tiles(record, read)
+    (picture,) = [p for p in pictures([record], read) if p.name == "membership-exposed"]
+    assert picture.content is None and picture.caption.startswith("Not drawn")
+
+
+def test_a_record_without_exposed_images_has_no_such_picture(make):
+    record = make.record(method="mia.loss")
+    assert not [p for p in pictures([record], dict) if p.name == "membership-exposed"]

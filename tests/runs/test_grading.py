@@ -415,3 +415,58 @@ def test_inputs_without_a_difference():
     assert constant.flags == ("mine", "constant-scores")
     assert constant.measures["tpr"].value == 0  # above the threshold, not at it
     check_record(constant)
+
+
+# the most exposed members
+
+
+def test_the_highest_members_are_kept_as_pictures_where_there_is_a_leak():
+    audit = audit_of(500)
+    scores = np.random.default_rng(0).normal(size=1000) + audit.is_member
+    graded = grade(MembershipEvidence(scores), audit)
+    facts, images = graded.details["exposed"], graded.arrays["exposed"]
+    assert len(facts) == len(images) == 12 and images.dtype == np.uint8
+    members = np.flatnonzero(audit.is_member)
+    best = members[np.argsort(-scores[members])[:12]]
+    assert [fact["position"] for fact in facts] == best.tolist()
+    for fact in facts:
+        above = (scores[~audit.is_member] >= scores[fact["position"]]).sum()
+        assert fact["n_above"] == above
+        label = audit.data.audit.labels[fact["position"]]
+        assert fact["class"] == audit.data.classes[label]
+    np.testing.assert_array_equal(images, audit.data.audit.take(best).pixels())
+
+
+def test_no_pictures_where_nothing_leaks_or_a_control_failed():
+    audit = audit_of(500)
+    noise = np.random.default_rng(0).normal(size=1000)
+    assert "exposed" not in grade(MembershipEvidence(noise), audit).details
+    leaky = MembershipEvidence(noise + audit.is_member, target_free=noise + audit.is_member)
+    assert "exposed" not in grade(leaky, audit).arrays
+
+
+def test_a_part_of_the_samples_and_the_tails():
+    audit = audit_of(500)
+    index = np.random.default_rng(1).permutation(1000)[:300]
+    scores = audit.is_member[index] + np.linspace(0, 0.5, 300)
+    graded = grade(MembershipEvidence(scores, index=index, fnrs=(0.01, 0.001)), audit)
+    assert graded.measures["auc"].value == 1.0 and graded.measures["auc"].n == 300
+    assert (graded.arrays["is_member"] == audit.is_member[index]).all()
+    assert set(graded.details["exposed"][0]) == {"position", "class", "n_above"}
+    assert graded.details["exposed"][0]["position"] in index
+    assert graded.measures["tnr_at_fnr_1pct"].value == 1.0
+    assert graded.measures["tnr_at_fnr_0.1pct"].n == graded.details["n_nonmembers"]
+
+
+def test_the_tail_is_the_share_of_non_members_below_nearly_all_members():
+    audit = audit_of(1000)
+    scores = np.empty(2000)
+    scores[audit.is_member] = np.arange(1000)  # 1% of the members lie below 10
+    scores[~audit.is_member] = np.where(np.arange(1000) < 250, 9.5, 500.5)
+    found = grade(MembershipEvidence(scores, fnrs=(0.01,)), audit).measures
+    assert found["tnr_at_fnr_1pct"].value == 0.25
+    scores[np.flatnonzero(audit.is_member)[:50]] = 9.5  # ties are not below
+    assert (
+        grade(MembershipEvidence(scores, fnrs=(0.01,)), audit).measures["tnr_at_fnr_1pct"].value
+        == 0.0
+    )

@@ -22,7 +22,7 @@ from securitynet.reports.sections import (
     troubles_by_reason,
 )
 from securitynet.reports.svg import WIDTH, svg_uri
-from securitynet.reports.triggers import png_uri
+from securitynet.reports.tiles import png_uri
 from securitynet.reports.verdicts import Verdict, verdicts
 from securitynet.reports.wording import (
     FAMILIES,

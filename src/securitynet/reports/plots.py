@@ -25,9 +25,11 @@ from securitynet.reports.curves import (
     stealing,
     trigger_norms,
 )
+from securitynet.reports.exposed import exposed_tiles
 from securitynet.reports.paper import to_png
 from securitynet.reports.svg import to_svg
-from securitynet.reports.triggers import Tile, enlarged, trigger_tiles
+from securitynet.reports.tiles import Tile, enlarged
+from securitynet.reports.triggers import trigger_tiles
 from securitynet.reports.wording import (
     Labeller,
     by_model,
@@ -73,7 +75,9 @@ def pictures(
     """
     label = label or labeller(records)
     fine = [record for record in records if record.status == "ok"]
-    yield from _membership([record for record in fine if family(record) == "mia"], label)
+    attacks = [record for record in fine if family(record) == "mia"]
+    yield from _membership(attacks, label)
+    yield from _exposed(attacks, read_array, label)
     yield from _theft([record for record in fine if family(record) == "steal"], label)
     detectors = [record for record in fine if family(record) == "backdoor"]
     for i, record in enumerate(detectors[:MOST_DETECTORS]):
@@ -106,6 +110,26 @@ def _membership(records: Sequence[Evaluation], label: Labeller) -> Iterator[Pict
         caption = f"Scores under {label(record)}: the less they overlap, the more the model leaks."
         name = f"membership-scores{f'-{i + 1}' if i else ''}"
         yield from _drawn(name, caption, partial(histogram, record, label))
+
+
+def _exposed(
+    records: Sequence[Evaluation], read_array: ReadArray, label: Labeller
+) -> Iterator[Picture]:
+    """Show the images that the attack finding most at a low false positive rate finds first."""
+    having = [record for record in records if record.details.get("exposed")]
+    if not having:
+        return
+    best = max(having, key=lambda record: _rate(record, "tpr_at_fpr_1pct"))
+    caption = (
+        f"The training images that {label(best)} ranks highest, and how many non-members score as "
+        "high: the fewer, the surer it is that the model saw the image."
+    )
+    yield from _drawn("membership-exposed", caption, lambda: exposed_tiles(best, read_array))
+
+
+def _rate(record: Evaluation, name: str) -> float:
+    measure = record.measures.get(name)
+    return -1.0 if measure is None or measure.value is None else measure.value
 
 
 def _telling(records: Sequence[Evaluation]) -> list[Evaluation]:

@@ -2,57 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from securitynet.records import Evaluation
+from securitynet.reports.tiles import Tile, encoded, factor_of, shrunk
 from securitynet.reports.wording import nth_class, pixels
 
 MOST_TILES = 20
-SIDE, GAP = 80, 4
-"""Wanted side of an image and what lies between two, in pixels: small images are shown enlarged by
-a whole factor, large ones shrink."""
-
-
-@dataclass(frozen=True)
-class Tile:
-    """The reversed trigger of one class.
-
-    Attributes:
-        label: The class.
-        name: Its name, or its number.
-        norm: L1 norm of the mask in pixels, as text.
-        is_infected: Whether it is the most suspicious class.
-        png: Mask and pattern through the mask, side by side, one pixel a pixel.
-        factor: How many times larger it is shown.
-        layer: Of a volume: which slice this is and of how many, as text; else empty.
-    """
-
-    label: int
-    name: str
-    norm: str
-    is_infected: bool
-    png: bytes
-    factor: int
-    layer: str = ""
-
-    @property
-    def width(self) -> int:
-        """Width to show it at, in pixels."""
-        return int.from_bytes(self.png[16:20]) * self.factor  # PNG keeps it in its first chunk
-
-    @property
-    def alt(self) -> str:
-        """The text read out instead of the picture."""
-        suspicion = ", the most suspicious class" if self.is_infected else ""
-        layer = f", {self.layer}" if self.layer else ""
-        return f"Reversed trigger for class {self.name}{suspicion}; mask L1 norm {self.norm}{layer}"
+GAP = 4
+"""What lies between mask and pattern, in pixels as shown."""
 
 
 def trigger_tiles(
@@ -88,14 +50,16 @@ def trigger_tiles(
     for k in chosen:
         mask, pattern, layer = _flat(masks[k], patterns[k])
         png, factor = _png(mask, pattern)
+        name, norm = nth_class(record, k) or str(k), pixels(float(norms[k]))
+        suspicion = ", the most suspicious class" if k == suspect else ""
         tile = Tile(
             label=k,
-            name=nth_class(record, k) or str(k),
-            norm=pixels(float(norms[k])),
-            is_infected=k == suspect,
+            name=name,
+            note=f"L1 {norm}{layer}{', most suspicious' if k == suspect else ''}",
+            alt=f"Reversed trigger for class {name}{suspicion}; mask L1 norm {norm}{layer}",
+            is_marked=k == suspect,
             png=png,
             factor=factor,
-            layer=layer,
         )
         tiles.append(tile)
     return tuple(tiles)
@@ -108,48 +72,15 @@ def _flat(
     if mask.ndim == 2:
         return mask, pattern, ""
     heaviest = int(mask.sum(axis=(1, 2)).argmax())
-    return mask[heaviest], pattern[heaviest], f"slice {heaviest + 1} of {len(mask)}"
+    return mask[heaviest], pattern[heaviest], f", slice {heaviest + 1} of {len(mask)}"
 
 
 def _png(mask: NDArray[np.float32], pattern: NDArray[np.float32]) -> tuple[bytes, int]:
     """Return the picture with one pixel a pixel, and how many times larger to show it."""
     colour = pattern if pattern.shape[-1] == 3 else np.repeat(pattern[..., :1], 3, axis=-1)
     grey = np.repeat(mask[..., None], 3, axis=-1)
-    left, right = (_pixels(image) for image in (grey, mask[..., None] * colour))
-    factor = max(SIDE // max(left.shape[:2]), 1)
+    both = (np.round(image.clip(0, 1) * 255) for image in (grey, mask[..., None] * colour))
+    left, right = (shrunk(image.astype(np.uint8)) for image in both)
+    factor = factor_of(left)
     gap = np.full((len(left), max(GAP // factor, 1), 3), 128, dtype=np.uint8)
-    return _encoded(np.concatenate([left, gap, right], axis=1)), factor
-
-
-def _pixels(image: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return 8-bit pixels, of a large image fewer by averaging."""
-    from PIL import Image
-
-    pixels = np.round(image.clip(0, 1) * 255).astype(np.uint8)
-    longest = max(pixels.shape[:2])
-    if longest <= SIDE:
-        return pixels
-    height, width = (max(round(side * SIDE / longest), 1) for side in pixels.shape[:2])
-    shrunk = Image.fromarray(pixels).resize((width, height), Image.Resampling.BOX)
-    return np.asarray(shrunk)
-
-
-def _encoded(pixels: NDArray[np.uint8]) -> bytes:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def enlarged(tile: Tile) -> bytes:
-    """Return a tile as PNG at the size it is shown at, for programs that smooth what they scale."""
-    from PIL import Image
-
-    pixels = np.asarray(Image.open(io.BytesIO(tile.png)))
-    return _encoded(pixels.repeat(tile.factor, axis=0).repeat(tile.factor, axis=1))
-
-
-def png_uri(data: bytes) -> str:
-    """Return a PNG as a data URI."""
-    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    return encoded(np.concatenate([left, gap, right], axis=1)), factor

@@ -35,6 +35,10 @@ from securitynet.runs.grade_stealing import grade_stealing
 SUSPICION = 0.01
 WORKING_TRIGGER = 0.75
 LOWEST_FPR = 0.001
+HALF = 0.5
+N_EXPOSED = 12
+EXPOSED_SIDE = 112
+"""Larger images are kept at a fraction of their rows and columns, for a picture of this side."""
 
 Floats = NDArray[np.float64]
 
@@ -106,12 +110,31 @@ def _membership(
         "n_members": len(inside),
         "n_nonmembers": len(outside),
     }
-    arrays = {
-        "scores": np.asarray(evidence.scores, dtype=np.float64),
-        "is_member": is_member,
-        "index": np.arange(len(is_member)) if evidence.index is None else evidence.index,
-    }
+    scores = np.asarray(evidence.scores, dtype=np.float64)
+    index = np.arange(len(is_member)) if evidence.index is None else evidence.index
+    arrays = {"scores": scores, "is_member": is_member, "index": index}
+    if "null-failed" not in flags and (measures["auc"].low or 0.0) > HALF:
+        details["exposed"], arrays["exposed"] = _exposed(scores, is_member, index, audit)
     return Graded(measures, nulls, _once(flags), details, arrays)
+
+
+def _exposed(
+    scores: Floats, is_member: NDArray[np.bool_], index: NDArray[np.int64], audit: Audit
+) -> tuple[list[dict[str, int | str]], NDArray[np.uint8]]:
+    """Return the members that rank highest, with how many non-members score as high."""
+    members = np.flatnonzero(is_member)
+    top = members[np.argsort(-scores[members], kind="stable")[:N_EXPOSED]]
+    outside = np.sort(scores[~is_member])
+    n_above = len(outside) - np.searchsorted(outside, scores[top], side="left")
+    images = audit.data.audit.take(index[top])
+    pixels = images.pixels()
+    pixels = pixels if pixels.ndim == 4 else pixels[:, pixels.shape[1] // 2]  # a volume's middle
+    facts: list[dict[str, int | str]] = [
+        {"position": int(p), "class": audit.data.classes[label], "n_above": int(n)}
+        for p, label, n in zip(index[top], images.labels, n_above, strict=True)
+    ]
+    step = max(1, -(-max(pixels.shape[1:3]) // EXPOSED_SIDE))
+    return facts, pixels[:, ::step, ::step]
 
 
 def _sides(scores: Floats, is_member: NDArray[np.bool_]) -> tuple[Floats, Floats]:
