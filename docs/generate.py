@@ -24,7 +24,7 @@ from securitynet.catalogue.sources import SOURCES
 from securitynet.catalogue.tables import rows as catalogue_rows
 from securitynet.cli.app import app
 from securitynet.cli.completeness import share_in_words
-from securitynet.registry import FAMILIES, Access, Method, Option, methods
+from securitynet.registry import FAMILIES, KNOWLEDGE, Access, Method, Option, methods
 
 DOCS = Path(__file__).resolve().parent
 NOTICE = "<!-- Written by docs/generate.py from the code; `make docs` renews it. -->"
@@ -77,6 +77,7 @@ def section(method: Method) -> str:
     facts = {
         "Access": f"{method.access.name}: {ACCESS[method.access]}",
         "Paper": method.paper,
+        "Needs": needs(method),
         "Cost": method.cost,
         "Soundness": method.soundness,
         "Default set": variants(method),
@@ -85,11 +86,23 @@ def section(method: Method) -> str:
         else "one run, whatever `--seeds` says",
         "Version": str(method.version),
     }
-    parts = [f"### {method.name}", method.summary]
+    parts = [f"### {method.name}", method.summary, *([method.formula] if method.formula else [])]
     parts.append("\n".join(f"- {name}: {text}" for name, text in facts.items()))
     rows = [(f"`{o.name}`", f"`{value(o.default)}`", allowed(o), o.help) for o in method.options]
     parts += [table(("option", "default", "allowed", "meaning"), rows)] if rows else []
     return "\n\n".join(parts)
+
+
+def needs(method: Method) -> str:
+    """Say what a method needs or uses besides the target, and with which option."""
+    usual = method.needs_of({})
+    parts = [f"{what} ({KNOWLEDGE[what]})" for what in usual]
+    for variant in method.variants:
+        other = set(method.needs_of(variant)) - set(usual)
+        parts += [f"with {settings(variant)} instead {what} ({KNOWLEDGE[what]})" for what in other]
+    used = [what for what in method.uses if what not in usual]
+    parts += [f"uses {what} where there are any" for what in used]
+    return "; ".join(parts) or "nothing but the target"
 
 
 def variants(method: Method) -> str:

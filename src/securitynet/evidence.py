@@ -22,7 +22,7 @@ class MembershipEvidence:
         target_free: The same score with the target's outputs replaced by the mean reference.
         random_target: The same score with the target's outputs replaced by noise.
         index: Positions in ``data.audit`` that were scored, int64 ``[n]``, where a method is too
-            expensive for all of them; ``None`` = all.
+            expensive for all of them, and whose scores these are; ``None`` = all.
         fnrs: False-negative rates at which the true-negative rate is reported, for methods whose
             figure is the tail of the non-members.
         flags: Reasons to read the figure with care.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import pkgutil
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -127,6 +128,7 @@ class Method:
         variants: Option sets that the family's default set runs; empty = not in the set.
         is_seeded: Whether the seed changes the result; if not, one seed is run.
         needs: What it cannot do without, of `KNOWLEDGE`; a run that lacks it leaves the method out.
+            Where that depends on an option, `needs_of` knows.
         uses: What it takes if it is there, of `KNOWLEDGE`.
         cost: Queries or passes it needs, in words.
         soundness: When its figure can be believed, in words.
@@ -153,6 +155,15 @@ class Method:
     def summary(self) -> str:
         """The first line of the docstring."""
         return (self.config.__doc__ or "").strip().split("\n", 1)[0]
+
+    @property
+    def formula(self) -> str:
+        """The docstring below its first line: the score and what goes into it."""
+        return inspect.cleandoc(self.config.__doc__ or "").partition("\n")[2].strip()
+
+    def needs_of(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        """What this configuration cannot do without: its own property ``needs``, if it has one."""
+        return getattr(self.configure(**config), "needs", self.needs)
 
     @property
     def options(self) -> tuple[Option, ...]:

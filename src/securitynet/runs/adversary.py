@@ -84,6 +84,7 @@ def as_references(found: ReferenceSet, audit: Audit, cache: Path | None) -> Refe
         is_in=is_seen if is_online else nobody,
         answers=keep(lambda r: targets[r].log_scores(samples)),
         shadow=lambda r: _shadow(targets[r], images, found.models[r].trained_on),
+        model=lambda r: targets[r],
     )
 
 

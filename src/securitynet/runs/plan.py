@@ -151,7 +151,7 @@ def make_group(
         _check_classes(card, dataset, audit.data.num_classes)
         _check_split(card, dataset, audit)
     sha256 = open_checkpoint(card.weights, folder=card.folder, where=card.id).sha256
-    known = {method.name: _conditions(method, audits, dataset, settings) for method, _ in choices}
+    known = [_conditions(choice, audits, dataset, settings) for choice in choices]
     jobs = tuple(
         Job(
             method=method.name,
@@ -168,27 +168,30 @@ def make_group(
             is_forced=settings.is_forced,
             conditions=conditions,
         )
-        for method, config in choices
-        if (conditions := known[method.name]) is not None
+        for (method, config), conditions in zip(choices, known, strict=True)
+        if conditions is not None
         for seed in (settings.seeds if method.is_seeded else settings.seeds[:1])
     )
-    lacking = {method.name: method for method, _ in choices if known[method.name] is None}
+    missing = zip(choices, known, strict=True)
+    lacking = {choice[0].name: choice[0] for choice, has in missing if has is None}
     flags = unverified(card.weights, where=card.id)
     return Group(card, dataset, jobs, settings, flags, tuple(lacking.values()))
 
 
 def _conditions(
-    method: Method, audits: Audits, dataset: str, settings: Settings
+    choice: Choice, audits: Audits, dataset: str, settings: Settings
 ) -> dict[str, str] | None:
     """Return what a method's result also depends on, or ``None`` if it lacks what it needs."""
     defence = settings.defence
     found = {} if defence is None else {"defence": parse_defence(defence).name}
+    method, config = choice
+    needs = method.needs_of(config)
     for what, kind in REFERENCES.items():
-        if what in (*method.needs, *method.uses):
+        if what in (*needs, *method.uses):
             identity = audits.references(dataset, kind)
             if identity is not None:
                 found[what] = identity
-            elif what in method.needs:
+            elif what in needs:
                 return None
     return found
 

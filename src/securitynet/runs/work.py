@@ -208,7 +208,7 @@ def _evaluate(
     attack = method.configure(**job.config)
     try:
         evidence = run_known(
-            method,
+            replace(method, needs=method.needs_of(job.config)),
             bench.audit,
             lambda known: attack(target, bench.audit.data, replace(context, known=known)),
         )

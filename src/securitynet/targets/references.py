@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from securitynet.errors import RefusedError
+
+if TYPE_CHECKING:
+    from securitynet.targets.target import Target
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -51,6 +54,8 @@ class References:
         is_in: Whether a reference speaks for a sample as IN, bool ``[R, n]``.
         answers: Log posteriors of reference r on the audited samples, float64 ``[n, K]``.
         shadow: Reference r as a shadow model.
+        model: Reference r as a target that can be asked anything, for attacks that query changed
+            images and tune themselves on a model of known membership; ``None`` = it cannot.
     """
 
     fingerprint: str
@@ -58,6 +63,7 @@ class References:
     is_in: Masks
     answers: Callable[[int], Floats]
     shadow: Callable[[int], Shadow]
+    model: Callable[[int], Target] | None = None
 
     def __len__(self) -> int:
         """Return the number of references."""
@@ -81,14 +87,41 @@ class References:
         Raises:
             RefusedError: If no reference may speak for some sample.
         """
-        mask, m = self._mask(side), self._checked(side)
+        mask, m = self.speakers(side), self.per_sample(side)
         gathered = np.empty((m, mask.shape[1]))
-        filled = np.zeros(mask.shape[1], dtype=np.int64)
+        row = np.cumsum(mask, axis=0) - 1
         for r in range(len(mask)):
-            chosen = np.flatnonzero(mask[r] & (filled < m))
-            gathered[filled[chosen], chosen] = score(self.answers(r), labels)[chosen]
-            filled[chosen] += 1
+            chosen = np.flatnonzero(mask[r])
+            gathered[row[r, chosen], chosen] = score(self.answers(r), labels)[chosen]
         return gathered
+
+    def speakers(self, side: Literal["out", "in"] = "out") -> Masks:
+        """Return which references speak for each sample, equally many for all, bool ``[R, n]``.
+
+        Where some samples have more references than others - members never appear in the training
+        sets of references made of test images - their number, or which ones they are, would tell
+        members from non-members before the target is asked. So a sample with many is given those
+        of a sample with few, drawn by how common they are.
+
+        Raises:
+            RefusedError: If no reference may speak for some sample.
+        """
+        mask, m = self._mask(side), self._checked(side)
+        counts = mask.sum(0)
+        chosen = mask.copy()
+        patterns, frequency = np.unique(mask[:, counts == m], axis=1, return_counts=True)
+        rng = np.random.default_rng(0)
+        for column in np.unique(mask[:, counts > m], axis=1).T:
+            mine = np.flatnonzero((mask == column[:, None]).all(0))
+            fits = ~(patterns & ~column[:, None]).any(0)
+            if fits.any():
+                odds = frequency[fits] / frequency[fits].sum()
+                drawn = rng.choice(np.flatnonzero(fits), size=len(mine), p=odds)
+                chosen[:, mine] = patterns[:, drawn]
+            else:
+                order = rng.random((len(column), len(mine))) + ~column[:, None]
+                chosen[:, mine] = order.argsort(0).argsort(0) < m
+        return chosen
 
     def mean_log_p(self) -> Floats:
         """Return the log of the OUT references' mean posteriors, float64 ``[n, K]``.
@@ -98,11 +131,11 @@ class References:
         Raises:
             RefusedError: If no reference may speak for some sample.
         """
-        self._checked("out")
+        mask = self.speakers("out")
         total = np.zeros_like(self.answers(0))
         for r in range(len(self)):
-            total += np.where(self.is_out[r][:, None], np.exp(self.answers(r)), 0.0)
-        mean = total / self.is_out.sum(0)[:, None]
+            total += np.where(mask[r][:, None], np.exp(self.answers(r)), 0.0)
+        mean = total / self.per_sample("out")
         return np.asarray(np.log(np.maximum(mean, np.finfo(np.float64).tiny)))
 
     def _mask(self, side: Literal["out", "in"]) -> Masks:
