@@ -4,7 +4,8 @@ A model's scaled logit of a sample is its difficulty, noise of the model's own, 
 model was trained on it; so every attack's AUC follows from theory.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -65,7 +66,6 @@ class World:
     phi: np.ndarray
     reference_phi: np.ndarray
     seed: int = 0
-    notes: dict = field(default_factory=dict)
 
     @property
     def labels(self):
@@ -138,12 +138,9 @@ def audit_data(labels, n_classes, pixels=None, indices=None):
     return AuditData(images, images, images, images, n_classes, classes, is_mirrored=True)
 
 
-KINDS = ("out", "half", "all-in", "all-in, lying")
-
-
 def make_world(
     n=2000, n_classes=5, seed=0, gain=1.0, spread=2.0, noise=1.0, n_references=6, kind="out",
-    target="model",
+    target="model", level=2.0,
 ):  # fmt: skip
     """Draw a world.
 
@@ -158,12 +155,13 @@ def make_world(
         kind: ``out`` never saw a sample, two folds as `train references` makes them; ``half`` each
             saw a random half; ``all-in`` were trained on the target's split and say so;
             ``all-in, lying`` do not.
+        level: Mean difficulty.
         target: ``model``, ``noise`` (knows nothing) or ``constant``.
     """
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, n_classes, n)
     is_member = rng.permutation(np.arange(n) % 2 == 0)
-    difficulty = rng.normal(2.0, spread, n)
+    difficulty = rng.normal(level, spread, n)
 
     def model(trained_on):
         phi = difficulty + gain * trained_on + rng.normal(0, noise, n)
@@ -188,7 +186,7 @@ def make_world(
     def shadow(r):
         mine = np.random.default_rng([seed, r])
         trained_on = mine.random(n) < 0.5
-        hard = mine.normal(2.0, spread, n)
+        hard = mine.normal(level, spread, n)
         seen = hard + gain * trained_on + mine.normal(0, noise, n)
         rows = posteriors(seen, labels, n_classes, mine)
         return Shadow(rows, labels, trained_on, np.arange(n))
@@ -205,3 +203,9 @@ def make_world(
 def world():
     """Return the function that draws a world."""
     return make_world
+
+
+@pytest.fixture(scope="session")
+def world_parts():
+    """Return the makers of a world's parts: ``audit_data`` and ``references_from``."""
+    return SimpleNamespace(audit_data=audit_data, references_from=references_from)

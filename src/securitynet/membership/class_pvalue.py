@@ -77,9 +77,8 @@ def log_odds_of_rank(values: Floats, known: Floats) -> Floats:
     scale = known.std() or 1.0
     above = np.maximum(values - knots[-1], 0) / scale
     below = np.maximum(knots[0] - values, 0) / scale
-    log_u = np.log(inner) - below
-    log_rest = np.log1p(-inner) - above
-    # outside, the other side's share is what the exponential leaves
-    log_u = np.where(above > 0, np.log1p(-np.exp(log_rest)), log_u)
-    log_rest = np.where(below > 0, np.log1p(-np.exp(log_u)), log_rest)
+    log_u, log_rest = np.log(inner) - below, np.log1p(-inner) - above
+    # beyond the known, the other side has what the exponential leaves
+    log_u[above > 0] = np.log1p(-np.exp(log_rest[above > 0]))
+    log_rest[below > 0] = np.log1p(-np.exp(log_u[below > 0]))
     return np.asarray(log_u - log_rest)
