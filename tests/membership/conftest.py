@@ -192,7 +192,7 @@ def make_world(
         return Shadow(rows, labels, trained_on, np.arange(n))
 
     references = references_from(log_ps, is_out, saw if kind == "half" else None, shadow=shadow)
-    random_answers = np.random.default_rng(seed)
+    random_answers = np.random.default_rng([seed, 99])
     fake = FakeTarget(log_p, lambda pixels: random_answers.integers(0, n_classes, len(pixels)))
     data = audit_data(labels, n_classes)
     reference_phi = np.array([answer[0] for answer in answers])

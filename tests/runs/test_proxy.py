@@ -94,7 +94,7 @@ def test_run_membership_by_the_command(images, card_of, tmp_path):
     assert run_command([*words, "--store", str(tmp_path / "store")]) == 0
     store = Store(tmp_path / "store")
     records = [store.get(key) for key in store.keys()]
-    assert len(records) == 7 and {record.status for record in records} == {"ok"}
+    assert len(records) == 13 and {record.status for record in records} == {"ok"}
     for record in records:
         assert {"imagenet-proxy", "no-claim", "resized-256"} <= set(record.flags)
         assert record.measures["test_accuracy"].value > 0.9
