@@ -276,6 +276,12 @@ def test_volumes_and_pictures_are_not_mistaken_before_anything_is_fetched(cli):
     assert "trained on organmnist3d-v2" in done.err
 
 
+def test_a_model_of_several_labels_is_refused_before_anything_is_fetched(cli):
+    done = cli("run", "mia.loss", "medmnist/chestmnist/resnet18_28_1")
+    assert done.code == 2
+    assert "gives an image several labels at once" in done.err
+
+
 def test_a_data_set_of_other_classes_says_what_the_model_was_trained_on(cli):
     done = cli("run", "mia.loss", "timm/resnet18.a1_in1k", "--data", "digits")
     assert done.code == 2

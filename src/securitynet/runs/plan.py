@@ -144,6 +144,7 @@ def make_group(
         SecurityNetError: If the data or the weights cannot be had; nothing was written.
     """
     dataset = settings.data or card.dataset
+    _check_labels(card)
     audit = audits.of(card, settings)
     _check_sides(card, dataset, audit)
     part = part_of(card, audit)
@@ -194,6 +195,15 @@ def _conditions(
             elif what in needs:
                 return None
     return found
+
+
+def _check_labels(card: ModelCard) -> None:
+    if "multi-label" in card.flags:
+        raise UsageError(
+            f"{card.id} gives an image several labels at once: its outputs are no distribution "
+            "over classes, which every method and the balance of the audit rest on",
+            hint="choose a model of one label an image, or use it from Python with sn.load",
+        )
 
 
 def _check_sides(card: ModelCard, dataset: str, audit: Audit) -> None:
