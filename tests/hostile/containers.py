@@ -230,6 +230,10 @@ def zips(canary):
         "declares four gigabytes.zip": declares(4_000_000_000),
         "declares ten gigabytes.zip": many_declared(),
         "bz2 inside.zip": zipped([("x.bin", fine)], method=zipfile.ZIP_BZIP2),
+        "many pickles.zip": zipped(
+            [(f"{i}.pkl", whole(b"N" * 3000 + b"0" * 2999)) for i in range(1500)],
+            method=zipfile.ZIP_STORED,
+        ),
         "empty.zip": zipped([]),
         "program.zip": zipped([("lib/x.so", b"\x7fELF" + bytes(60))]),
     }

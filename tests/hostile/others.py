@@ -229,6 +229,7 @@ def configurations(canary):
         ).encode(),
         "pipelines.json": json.dumps({"custom_pipelines": {"x": {"impl": "evil.Evil"}}}).encode(),
         "nested.json": json.dumps({"a": [{"auto_map": reference}]}).encode(),
+        "many objects.json": b"[" + b"{}," * 3_000_000 + b"{}]",
         "deep.json": b'{"a":' + b"[" * 100_000,
         "modeling_evil.py": f"open({str(canary.file)!r}, 'w').close()\n".encode(),
         "tag.yaml": f"x: !!python/object/apply:os.system ['touch {canary.file}']\n".encode(),

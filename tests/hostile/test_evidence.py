@@ -237,6 +237,11 @@ def test_the_guide_names_every_format():
 
     page = (Path(__file__).parents[2] / "docs" / "scan.md").read_text(encoding="utf-8")
     assert not [form for form in {*CHECKS, *BUNDLES, "onnx", "text"} if f"`{form}`" not in page]
-    words = {"tf-savedmodel": "SavedModel", "7-zip": "7-Zip", "program": "programs"}
+    words = {
+        "tf-savedmodel": "SavedModel",
+        "7-zip": "7-Zip",
+        "msgpack": "MessagePack",
+        "program": "programs",
+    }
     named = [words.get(form, form) for form in NAMED_ONLY if form != "empty zip"]
     assert not [name for name in named if name.lower() not in page.lower()]

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -43,6 +44,8 @@ WEIGHTS = re.compile(
 MAX_BYTES = 4 * 2**30
 MAX_NESTING = 3
 MAX_FILES = 20_000
+MAX_SECONDS = 1.0
+"""Processor time for all files inside one file, unpacking apart: checkpoints take 0.1 s each."""
 CHECKS: dict[str, Callable[[BinaryIO], Contents]] = {
     "torch-zip": check_zip,
     "torchscript": check_zip,
@@ -102,6 +105,7 @@ class _Bounds:
 
     bytes: int = MAX_BYTES
     files: int = MAX_FILES
+    seconds: float = MAX_SECONDS
 
 
 @dataclass(frozen=True)
@@ -189,12 +193,16 @@ def _visitor(place: _Place) -> Visit:
     def visit(stream: BinaryIO, name: str, size: int) -> Contents:
         bounds = place.bounds
         bounds.bytes, bounds.files = bounds.bytes - size, bounds.files - 1
-        if place.depth >= MAX_NESTING or bounds.bytes < 0 or bounds.files < 0:
-            return Contents([unknown("nests too deep or unpacks to too much", printable(name))])
+        if place.depth >= MAX_NESTING or min(bounds.bytes, bounds.files, bounds.seconds) < 0:
+            return Contents(
+                [unknown("nests too deep, unpacks to too much or takes too long", printable(name))]
+            )
         with tempfile.TemporaryFile() as copy:
             shutil.copyfileobj(stream, copy, 1 << 20)
             inner = _Place(name, None, place.depth + 1, False, bounds)
+            began = time.process_time()
             found = _examine(cast(BinaryIO, copy), inner)[1]
+            bounds.seconds -= time.process_time() - began
         return Contents([item.inside(name) for item in found.findings], found.tensors)
 
     return visit

@@ -12,7 +12,7 @@ from securitynet.weights.findings import Contents, Finding, Tensors, printable, 
 from securitynet.weights.keras_file import LAMBDAS, entries
 from securitynet.weights.zipped import ZIP_ERRORS, open_zip, zip_damage
 
-MAX_TEXT_BYTES = 16 * 2**20
+MAX_TEXT_BYTES = 6 * 2**20
 NATIVE = re.compile(r".*\.(so|dll|dylib|o|a|cpp|cu|cubin|ptx|hsaco|exe|pyd|pyc)(\.\d+)*", re.I)
 SOURCE = re.compile(r".*\.(py|pyi|sh|bat|ps1|js|ipynb)", re.I)
 IS_PICKLED = re.compile(r".*\.(pt|pth|pkl|pickle|bin|npy|npz)", re.I)
@@ -74,5 +74,5 @@ def check_text(file: BinaryIO, name: str) -> Contents:
     if SOURCE.fullmatch(name) or data.startswith(b"#!"):
         return Contents([unknown("is source code: what it does is not decided")])
     if len(data) > MAX_TEXT_BYTES:
-        return Contents([unknown("a text of over 16 MB")])
+        return Contents([unknown("a text of over 6 MB")])
     return Contents()
