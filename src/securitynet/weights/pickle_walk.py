@@ -7,9 +7,11 @@ memo are known exactly, and every call's arguments can be checked.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import pickletools
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
@@ -109,7 +111,7 @@ def walk(file: BinaryIO, *, member: str = "", start: int = 0) -> Walk:
     file.seek(start)
     machine = _Machine(member, bounded)
     try:
-        with warnings.catch_warnings():
+        with _uncollected(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the disassembler, about escapes in texts
             if not machine.run(pickletools.genops(cast(BinaryIO, bounded))):
                 return machine.walk
@@ -122,6 +124,18 @@ def walk(file: BinaryIO, *, member: str = "", start: int = 0) -> Walk:
         return machine.walk
     machine.walk.end = file.tell()
     return machine.walk
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Hold the garbage collector: it would look at half a million labels again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class _Machine:
