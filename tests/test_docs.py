@@ -68,6 +68,21 @@ def test_every_method_and_option_is_documented():
             assert option.help.replace("|", "\\|") in section
 
 
+def test_every_membership_method_shows_its_formula_cost_conditions_and_needs():
+    page = read(DOCS / "methods.md")
+    for entry in (m for m in methods().values() if m.family == "mia"):
+        if not entry.config.__module__.startswith("securitynet."):
+            continue
+        section = page.split(f"### {entry.name}\n")[1].split("\n### ")[0]
+        assert "Score: " in entry.formula and entry.formula in section, entry.name
+        for line in (entry.paper, entry.cost, entry.soundness):
+            assert len(line) > 20 and line in section, entry.name
+        for what in {*entry.needs_of({}), *entry.uses}:
+            assert what in section.split("- Needs: ")[1].split("\n")[0], entry.name
+        is_checked = set(entry.needs) & {"membership", "references", "in_references"}
+        assert not is_checked or "controls" in entry.soundness, entry.name
+
+
 def test_every_method_says_where_it_comes_from():
     for entry in methods().values():
         assert entry.paper and entry.cost and entry.soundness, entry.name
