@@ -48,6 +48,13 @@ def test_cards_survive_json():
         ({"origin": "elsewhere"}, "origin must be one of"),
         ({"claims": [{"metric": "test_accuracy", "value": 91.7, "source": "x"}]}, r"\[0, 1\]"),
         ({"nmae": "x"}, "unknown field 'nmae'"),
+        ({"id": "local/../../etc/x"}, "id must be plain words"),
+        ({"id": "/etc/passwd"}, "id must be plain words"),
+        ({"id": "local/x\x1b[2J"}, "id must be plain words"),
+        ({"id": "local/evil\u202egnp"}, "id must be plain words"),
+        ({"id": "a/" + "x" * 400}, "id must be plain words"),
+        ({"name": "..\\x"}, "name must be plain words"),
+        ({"provider": ".."}, "provider must be plain words"),
     ],
 )
 def test_malformed_cards_name_the_field(change, message):

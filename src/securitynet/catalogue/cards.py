@@ -38,6 +38,7 @@ MAX_SIDE = 8192
 CARD_GUIDE = "see docs/cards.md for the format"
 SHARES = ("accuracy", "auc", "agreement")
 """Words in the names of metrics that lie in [0, 1]."""
+MAX_ID = 300
 NEVER_ZERO = ("test_accuracy", "test_top5_accuracy", "train_accuracy")
 """Metrics of which a 0 means that somebody wrote 0 for unknown; also all of the paper's table."""
 
@@ -163,6 +164,9 @@ def _check(card: ModelCard, where: str) -> None:
 
 def _card_problems(card: ModelCard) -> Iterator[str]:
     paper = card.publication or Publication()
+    for name in ("id", "name", "provider"):
+        if not _is_plain(getattr(card, name)):
+            yield f"{name} must be plain words between slashes, without control characters or '..'"
     yield from _one_of("origin", card.origin, ORIGINS)
     yield from _one_of("status", card.status, STATUSES)
     yield from _one_of("publication.venue_type", paper.venue_type, (None, *VENUE_TYPES))
@@ -174,6 +178,13 @@ def _card_problems(card: ModelCard) -> Iterator[str]:
         number = getattr(card, name)
         if number is not None and number <= 0:
             yield f"{name} must be positive; unknown is null"
+
+
+def _is_plain(text: str) -> bool:
+    """Whether an id can be looked up, printed and used as a file's name without harm."""
+    parts = text.split("/")
+    is_clean = text.isprintable() and "\\" not in text and len(text) <= MAX_ID
+    return is_clean and not any(part.strip() in ("", ".", "..") for part in parts)
 
 
 def _one_of(name: str, value: str | None, allowed: tuple[str | None, ...]) -> Iterator[str]:
