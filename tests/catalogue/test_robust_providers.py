@@ -102,8 +102,9 @@ def test_the_zoo_by_data_set_and_threat():
         ("cifar100", "Linf"): 38, ("cifar100", "corruptions"): 12, ("imagenet", "Linf"): 30,
         ("imagenet", "corruptions"): 12,
     }  # fmt: skip
-    assert sum(row["params"] is None for row in ZOO) == 24
-    assert all(row["params"] for row in ZOO if "robustbench/" not in str(row["architecture"]))
+    assert all(row["params"] for row in ZOO)
+    without_cost = [row["id"] for row in ZOO if row["macs"] is None]
+    assert without_cost == ["robustbench/cifar10/Linf/Kang2021Stable"]  # it depends on the input
     assert not [row["id"] for row in ZOO if row["status"] == "no-weights"]
 
 

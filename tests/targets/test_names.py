@@ -86,6 +86,15 @@ def test_what_the_card_calls_unused_is_left_out(net, card_of):
     assert problems(net, {**tensors, "model.extra.weight": torch.rand(3)}, card) == []
 
 
+def test_what_the_card_calls_unused_by_its_end_is_left_out(net, card_of):
+    options = {"unused": ["*.scores"]}
+    card = card_of(architecture={"name": "securitynet/wide_resnet", "options": options})
+    tensors = {f"model.{name}": tensor for name, tensor in net.state_dict().items()}
+    scores = {"model.0.scores": torch.rand(3)}
+    assert problems(net, {**tensors, **scores}, card) == []
+    assert problems(net, {**tensors, "model.0.scored": torch.rand(3)}, card)
+
+
 def test_a_missing_tensor_is_not_made_up(net, card):
     tensors = {f"model.{name}": tensor for name, tensor in net.state_dict().items()}
     del tensors["model.0.bias"]

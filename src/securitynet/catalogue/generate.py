@@ -18,6 +18,7 @@ from securitynet.catalogue import pins
 from securitynet.catalogue.cards import ModelCard, parse_card
 from securitynet.catalogue.database import card_of
 from securitynet.catalogue.generators import GENERATORS, paper
+from securitynet.catalogue.generators.counted import with_costs
 from securitynet.catalogue.schema import UNKNOWN_LICENCE
 from securitynet.catalogue.tables import (
     ENDINGS,
@@ -145,6 +146,7 @@ def finished(cards: Iterable[ModelCard]) -> list[ModelCard]:
     """Check generated cards as if a user had written them, and flag unstated licences.
 
     The published table's figures of these models become claims first: one model is one card.
+    Parameters and multiply-accumulates that a source does not state come from a table of counts.
 
     Raises:
         UsageError: If a card is not one, or an id is there twice.
@@ -154,7 +156,8 @@ def finished(cards: Iterable[ModelCard]) -> list[ModelCard]:
         flags = set(card.flags)
         if card.weights.licence in (None, UNKNOWN_LICENCE):
             flags.add("licence-unknown")
-        whole = replace(card, flags=tuple(sorted(flags)), aliases=tuple(sorted(card.aliases)))
+        counted = with_costs(card)
+        whole = replace(counted, flags=tuple(sorted(flags)), aliases=tuple(sorted(card.aliases)))
         checked = parse_card(whole.to_json(), where=card.id)
         if checked.id in done:
             raise UsageError(f"model {card.id!r} was generated twice")

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from securitynet.errors import UsageError
-from securitynet.targets import architectures_residual as residual
-from securitynet.targets import architectures_wide as wide
 
-PUBLISHED: dict[str, Callable[..., nn.Module]] = {
-    "cifar_stem_resnet18": residual.cifar_stem_resnet18,
-    "cifar_stem_resnet50": residual.cifar_stem_resnet50,
-    "cifar_resnext29": residual.cifar_resnext29,
-    "ivrl_lenet": residual.ivrl_lenet,
-    "ivrl_resnet18": residual.ivrl_resnet18,
-    "ivrl_vgg16": residual.ivrl_vgg16,
-    "lrr_resnet18": residual.lrr_resnet18,
-    "preact_resnet18": residual.preact_resnet18,
-    "dm_preact_resnet18": wide.dm_preact_resnet18,
-    "dm_wide_resnet": wide.dm_wide_resnet,
-    "pssilu_wide_resnet": wide.pssilu_wide_resnet,
-    "staged_wide_resnet": wide.staged_wide_resnet,
-    "wide_resnet": wide.wide_resnet,
-}
-"""Name after ``securitynet/`` -> builder of (num_classes, channels, options)."""
+HOMES = {
+    "residual": (
+        "cifar_stem_resnet18", "cifar_stem_resnet50", "cifar_resnext29", "ivrl_lenet",
+        "ivrl_resnet18", "ivrl_vgg16", "lrr_resnet18", "preact_resnet18",
+    ),
+    "wide": ("pssilu_wide_resnet", "staged_wide_resnet", "wide_resnet"),
+    "same": ("dm_preact_resnet18", "dm_wide_resnet", "ra_wide_resnet"),
+    "bottleneck": ("preact_resnet50", "ra_resnet101", "unscaled_preact_resnet18"),
+    "adapted": (
+        "cifar_resnest152", "convstem_convnext", "convstem_vit", "overlapping_xcit", "simmim_swin",
+    ),
+    "sparse": ("meansparse_convnext", "meansparse_swin"),
+}  # fmt: skip
+"""Module ``architectures_...`` -> its builders of (num_classes, channels, options)."""
+PUBLISHED = {name: home for home, names in HOMES.items() for name in names}
+"""Name after ``securitynet/`` -> module; the last two import timm, so they are imported late."""
 
 
 def published(name: str, num_classes: int, channels: int, options: dict[str, Any]) -> nn.Module:
@@ -41,7 +39,8 @@ def published(name: str, num_classes: int, channels: int, options: dict[str, Any
     Raises:
         UsageError: If an option is unknown or has no such value.
     """
-    builder, given = PUBLISHED[name], dict(options)
+    home = import_module(f"securitynet.targets.architectures_{PUBLISHED[name]}")
+    builder, given = getattr(home, name), dict(options)
     standardise, constants = given.pop("standardise", None), given.pop("constants", None)
     given.pop("unused", None)
     known = [key for key in inspect.signature(builder).parameters][2:]
@@ -52,7 +51,7 @@ def published(name: str, num_classes: int, channels: int, options: dict[str, Any
             f"securitynet/{name}: {what}",
             hint=f"options: {', '.join([*known, 'standardise', 'constants', 'unused'])}",
         )
-    module = builder(num_classes, channels, **given)
+    module: nn.Module = builder(num_classes, channels, **given)
     if standardise:
         module = StandardisedInput(module)
     return FileConstants(module, channels) if constants else module

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from securitynet.catalogue.cards import ModelCard
 
 ENSEMBLE = "an ensemble of networks, each in a file of its own: a card names one file"
-OVERLAPPING = "its patches overlap, as no option of timm's XCiT lets them"
+MIXED = "it mixes the outputs of two networks, each in a file of its own: a card names one file"
+SOLVER = "its features are the solution of a differential equation, for which no solver is here"
 OUTSIDE = "its network is defined only in its authors' own code, which is not executed here"
 
 REASONS: tuple[tuple[str, str], ...] = (
-    ("robustbench/.*(deck|ensemble|mixed|composite)", ENSEMBLE),
-    ("robustbench/xcit_.*", OVERLAPPING),
+    ("robustbench/(.*_deck|resnet_50)", ENSEMBLE),
+    ("robustbench/(resnet_152_|convnextv2_).*", MIXED),
+    ("robustbench/.*_neural_ode_block", SOLVER),
     ("robustbench/.*", OUTSIDE),
 )
 """Pattern of a card's architecture -> why no module is built from it; the first one counts."""

@@ -91,19 +91,24 @@ def _unexplained(fitted: Tensors, tensors: Tensors, prefix: str, card: ModelCard
         for name, tensor in rest.items()
         if not (
             name.endswith("num_batches_tracked")
-            or name.removeprefix(prefix).startswith(_unused(card))
+            or _is_unused(name.removeprefix(prefix), card)
             or _is_constant(name, tensor, card.input)
             or _is_copy(name, tensor, fitted)
         )
     }
 
 
-def _unused(card: ModelCard) -> tuple[str, ...]:
-    """Return the prefixes that the card declares unused by the authors' own network."""
+def _is_unused(name: str, card: ModelCard) -> bool:
+    """Whether the card declares a tensor unused by the authors' own network.
+
+    It gives beginnings of names, or their ends after a ``*``.
+    """
     architecture = card.architecture
     named: Any = architecture if isinstance(architecture, Mapping) else {"name": architecture}
     declared = named.get("options", {}).get("unused", ())
-    return (*map(str, declared), *UNUSED.get(str(named.get("name")), ()))
+    parts = (*map(str, declared), *UNUSED.get(str(named.get("name")), ()))
+    ends = tuple(part[1:] for part in parts if part.startswith("*."))
+    return name.startswith(parts) or name.endswith(ends)
 
 
 def _is_constant(name: str, tensor: Tensor, spec: InputSpec) -> bool:

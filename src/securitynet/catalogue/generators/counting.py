@@ -203,6 +203,34 @@ def _wide_stage(tally: Tally, n_out: int, n_blocks: int, stride: int) -> None:
             tally.branch(n_in, n_out, 1)
 
 
+def bit_resnet152(n_classes: int, side: int = 128) -> Count:
+    """Count the pre-activation ResNet-152 with twice the channels of Kolesnikov et al. 2020."""
+    tally = Tally((side, side)).conv(128, 7, 2).shrink(2)
+    for stage, n_blocks in enumerate((3, 8, 36, 3)):
+        for block in range(n_blocks):
+            n_in, planes = tally.width, 128 << stage
+            stride = _STRIDES[stage] if block == 0 else 1
+            tally.scale().conv(planes, 1).scale().conv(planes, 3, stride).scale()
+            tally.conv(4 * planes, 1)
+            if n_in != 4 * planes:
+                tally.branch(n_in, 4 * planes, 1)
+    return tally.scale().linear(n_classes)
+
+
+def mixing_network() -> Count:
+    """Count the network of Bai et al. 2023 that weights two others by their features."""
+    tally = Tally(channels=768)
+    for n_out in (512, 768, 1024):
+        for stride in (2, 1):
+            n_in = tally.width
+            tally.scale().conv(n_out, 3, stride).scale().conv(n_out, 3)
+            if stride == 2:
+                tally.branch(n_in, n_out, 1)
+        if n_out == 512:
+            tally.branch(1536, 512, 1)
+    return tally.linear(1, has_bias=False)
+
+
 def cifar_resnext29(n_classes: int, *, cardinality: int = 4, base_width: int = 32) -> Count:
     """Count the ResNeXt-29 for 32 x 32 images: three stages of three grouped bottlenecks."""
     tally = Tally().conv(64, 3).scale()

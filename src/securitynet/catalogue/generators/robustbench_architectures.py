@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from securitynet.catalogue.generators import counting
+from securitynet.catalogue.generators import counting, robustbench_mixed
 
 Numbers = tuple[float, ...]
 
@@ -105,9 +105,21 @@ def _deck(n: int, own: tuple[Numbers, Numbers]) -> Net:
     return _copies("lrr_resnet18_deck", 6, counting.cifar_stem_resnet(18, n, width=128), own)
 
 
-def _binary(n: int, own: tuple[Numbers, Numbers], n_copies: int = 1) -> Net:
-    label = "wideresnet_18_2" if n_copies == 1 else "wideresnet_18_2_deck"
-    return _copies(label, n_copies, counting.unscaled_preact_resnet18(n), own)
+def _binary(n: int, own: tuple[Numbers, Numbers]) -> Net:
+    """Return the network whose file also holds the scores that chose among its weights."""
+    options = {"unused": ["*.scores"]}
+    architecture = {"name": "securitynet/unscaled_preact_resnet18", "options": options}
+    return Net(architecture, *own, counting.unscaled_preact_resnet18(n))
+
+
+def _binary_deck(n: int, own: tuple[Numbers, Numbers]) -> Net:
+    return _copies("wideresnet_18_2_deck", 6, counting.unscaled_preact_resnet18(n), own)
+
+
+def _own(name: str, own: tuple[Any, Any] = (None, None), **options: Any) -> Net:
+    """Return a network of ours; its size is counted where it is built."""
+    whole = f"securitynet/{name}"
+    return Net({"name": whole, "options": options} if options else whole, *own)
 
 
 def _resnext(n: int) -> Net:
@@ -151,8 +163,8 @@ CLASSES: dict[str, Callable[[int], Net]] = {
     "100/Diffenderfer2021CARD_Deck": lambda n: _deck(n, CIFAR100),
     "10/Diffenderfer2021CARD_Binary": lambda n: _binary(n, CIFAR10_SHORT),
     "100/Diffenderfer2021CARD_Binary": lambda n: _binary(n, CIFAR100),
-    "10/Diffenderfer2021CARD_Deck_Binary": lambda n: _binary(n, CIFAR10_SHORT, 6),
-    "100/Diffenderfer2021CARD_Deck_Binary": lambda n: _binary(n, CIFAR100, 6),
+    "10/Diffenderfer2021CARD_Deck_Binary": lambda n: _binary_deck(n, CIFAR10_SHORT),
+    "100/Diffenderfer2021CARD_Deck_Binary": lambda n: _binary_deck(n, CIFAR100),
     "10/Chen2020AdversarialNet": lambda n: _copies(
         "resnet_50", 3, counting.preact_resnet50(n), IMAGENET
     ),
@@ -163,6 +175,9 @@ CLASSES: dict[str, Callable[[int], Net]] = {
     "10/Modas2021PRIMEResNet18": lambda n: resnet(n, 18, constants="file"),
     "100/Modas2021PRIMEResNet18": lambda n: resnet(n, 18, constants="file"),
     "10/ResNet18": lambda n: resnet(n, 18),
+    "10/ResNest152": lambda n: _own("cifar_resnest152"),
+    "1000/build_swin_base": lambda n: _own("simmim_swin", size="b"),
+    "1000/build_swin_large": lambda n: _own("simmim_swin", size="l"),
 }
 """Classes of their own: number of classes / name -> network."""
 
@@ -186,12 +201,12 @@ REGISTERED: dict[str, tuple[str, str, dict[str, Any], tuple[Any, Any]]] = {
     "alexnet": ("torchvision", "alexnet", {}, IMAGENET),
 }  # fmt: skip
 """Names that RobustBench registers with timm -> library, network, options, constants inside."""
-OVERLAPPING = {
-    f"debenedetti2020light_xcit_{size}_{dataset}_linf": (f"xcit_{size}12", *_XCITS[size], own)
+OVERLAPPING: dict[str, Net] = {
+    f"debenedetti2020light_xcit_{size}_{dataset}_linf": _own("overlapping_xcit", own, size=size)
     for size in "sml"
     for dataset, own in (("cifar10", CIFAR10), ("cifar100", CIFAR100_OLD))
 }
-"""Networks whose patches overlap as no option of timm lets them: label, what they are made of."""
+"""Networks whose patches overlap as no option of timm lets them."""
 
 
 def read_network(expression: str, n_classes: int, label: str) -> Net:
@@ -205,7 +220,8 @@ def read_network(expression: str, n_classes: int, label: str) -> Net:
     tree = ast.parse(expression, mode="eval").body
     node = tree.body if isinstance(tree, ast.Lambda) else tree
     found = _of_node(node, n_classes)
-    return found or Net(f"robustbench/{re.sub(r'[^a-z0-9]+', '_', label.lower()).strip('_')}")
+    named = re.sub(r"[^a-z0-9]+", "_", label.lower()).strip("_")
+    return found or Net(f"robustbench/{named}", size=robustbench_mixed.size(expression))
 
 
 def _of_node(node: ast.expr, n: int) -> Net | None:
@@ -293,6 +309,44 @@ def _robust_resnet(node: ast.Call, n: int) -> Net | None:
     return net._replace(mean=CIFAR10[0], std=CIFAR10[1])
 
 
+RA_NETWORKS = {
+    "ra_wrn70_16": _own("ra_wide_resnet", CIFAR10),
+    "ra_wrn101_2": _own("ra_resnet101", IMAGENET),
+}
+SPARSE = {
+    ("wrn_70_16", "cifar-10-L2"): _own("dm_wide_resnet", CIFAR10, depth=70, width=16, sparse=True),
+    ("wrn_70_16", "cifar-100-Linf"): _own(
+        "dm_wide_resnet", CIFAR100, depth=70, width=16, sparse=True
+    ),
+    ("wrn_94_16", "cifar-10-Linf"): _own(
+        "dm_wide_resnet", CIFAR10, depth=94, width=16, sparse=True
+    ),
+    ("ra_wrn_70_16", "cifar-10-Linf"): _own("ra_wide_resnet", CIFAR10, sparse=True),
+    ("swin-l", "imagenet-Linf"): _own("meansparse_swin", IMAGENET),
+    ("convnext_large", "imagenet-Linf"): _own("meansparse_convnext", IMAGENET),
+}
+"""Network and data set -> network with thresholds; one is built by its caller."""
+STEMS = {
+    "vit_s_cvst": _own("convstem_vit", IMAGENET, size="s"),
+    "vit_b_cvst": _own("convstem_vit", size="b"),
+    **{f"convnext_{size}_cvst": _own("convstem_convnext", size=size) for size in "tsbl"},
+}
+
+
+def _robust_arch(node: ast.Call, n: int) -> Net | None:
+    return RA_NETWORKS.get(_arguments(node, ("name",)).get("name", ""))
+
+
+def _sparse(node: ast.Call, n: int) -> Net | None:
+    given = _arguments(node, ("model", "dataset"))
+    made = re.search(r"timm\.create_model\('(\w+)'", str(given["model"]))
+    return SPARSE.get((made[1] if made else given["model"], given["dataset"]))
+
+
+def _stem(node: ast.Call, n: int) -> Net | None:
+    return STEMS.get(_arguments(node, ("name",)).get("name", ""))
+
+
 def _normalised(node: ast.Call, n: int) -> Net | None:
     inner = node.args[0]
     found = _of_node(inner, n)
@@ -304,9 +358,7 @@ def _timm(node: ast.Call, n: int) -> Net | None:
     if not given.get("pretrained"):
         return Net(f"timm/{given['name']}", size=counting.named("timm", given["name"], n))
     if given["name"] in OVERLAPPING:
-        label, original, options, own = OVERLAPPING[given["name"]]
-        count = counting.named("timm", original, n, **options)
-        return Net(f"robustbench/{label}", *own, count and count._replace(macs=None))
+        return OVERLAPPING[given["name"]]
     if given["name"] not in REGISTERED:
         return None
     library, name, options, own = REGISTERED[given["name"]]
@@ -332,6 +384,9 @@ CONSTRUCTORS: dict[str, Callable[[ast.Call, int], Net | None]] = {
     "RobustWideResNet": _robust_wide,
     "robust_resnet.get_model": _robust_resnet,
     "pssilu_wrn_28_10": lambda node, n: _pssilu(n),
+    "get_robustarch_model": _robust_arch,
+    "get_sparse_model": _sparse,
+    "get_convstem_models": _stem,
     "normalize_model": _normalised,
     "timm.create_model": _timm,
     "pt_models.resnet18": _torchvision,
