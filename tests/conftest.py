@@ -1,6 +1,7 @@
 """What all tests share: one thread each, their own cache and store, the public data if present."""
 
 import importlib.util
+import logging
 import os
 import signal
 import threading
@@ -23,6 +24,16 @@ DECODED = ROOT / ".pytest_cache" / "decoded"  # ignored by git, kept between run
 def _folder(variable, default):
     named = os.environ.get(variable)
     return Path(named.split(os.pathsep)[0]) if named else ROOT.parent / "shared" / default
+
+
+@pytest.fixture(autouse=True)
+def own_logging():
+    """Take back what a command run in this process did to the log, ``-q`` above all."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")

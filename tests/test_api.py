@@ -17,7 +17,8 @@ from securitynet.errors import AccessError, IntegrityError, ResourceError, Usage
 
 N_CLASSES, SIZE, N = 3, 6, 20
 ATTACKS = {
-    "mia.confidence", "mia.correctness", "mia.entropy", "mia.logit", "mia.loss",
+    "mia.class_pvalue", "mia.confidence", "mia.correctness", "mia.entropy", "mia.label_augment",
+    "mia.label_noise", "mia.logit", "mia.loss", "mia.loss_tail", "mia.mlp", "mia.mlp_top3",
     "mia.modified_entropy",
 }  # fmt: skip
 
@@ -170,7 +171,7 @@ def test_a_method_that_asks_for_more_than_it_declared_fails_as_a_record(own, tmp
 def test_an_audit_gives_figures_that_a_count_confirms(own, pixels, tmp_path):
     folder, net = own
     records = sn.evaluate("membership", folder, data=folder / "images", store=tmp_path / "s")
-    assert {record.method for record in records} == ATTACKS and len(records) == 7
+    assert {record.method for record in records} == ATTACKS and len(records) == 13
     assert {(record.status, record.model) for record in records} == {("ok", "local/own")}
     right = {
         split: np.mean([

@@ -70,7 +70,7 @@ def test_run_and_list_results_give_records_with_every_promised_field(cli, net, m
     done = cli("run", "membership", card, "--data", material.images, "--json")
     records = only_json(done.out)
     assert done.code == (0 if status == "ok" else 1), done.err
-    assert len(records) == 7
+    assert len(records) == 13
     for record in records:
         assert set(record) >= RECORD
         assert record["status"] == status or (status, record["status"]) == ("failed", "refused")

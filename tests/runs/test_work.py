@@ -454,7 +454,7 @@ def test_one_level_below_what_it_declares_a_method_gets_nothing(
         preflight = target.limited
 
         def limited(access):
-            target.access = Access(declared - 1)
+            target._granted = Access(declared - 1)
             return preflight(access)
 
         target.limited = limited

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 Floats = NDArray[np.float64]
 
@@ -51,13 +50,18 @@ def fit(values: Floats, own_variance: int = OWN_VARIANCE) -> Gaussians:
 
 def log_odds_above(statistic: Floats, gaussians: Gaussians) -> Floats:
     """Return log P[Z < x] - log P[Z > x]: rises in x and never ties where P rounds to 0 or 1."""
+    from scipy.special import log_ndtr
+
     z = (statistic - gaussians.mean) / gaussians.spread
-    return np.asarray(norm.logcdf(z) - norm.logsf(z))
+    return np.asarray(log_ndtr(z) - log_ndtr(-z))
 
 
 def log_likelihood_ratio(statistic: Floats, inside: Gaussians, outside: Gaussians) -> Floats:
     """Return log N(x; inside) - log N(x; outside), float64 ``[n]``."""
-    return np.asarray(
-        norm.logpdf(statistic, inside.mean, inside.spread)
-        - norm.logpdf(statistic, outside.mean, outside.spread)
-    )
+    return _log_density(statistic, inside) - _log_density(statistic, outside)
+
+
+def _log_density(statistic: Floats, gaussians: Gaussians) -> Floats:
+    """Return log N(x) up to the constant that every Gaussian shares."""
+    z = (statistic - gaussians.mean) / gaussians.spread
+    return np.asarray(-0.5 * z**2 - np.log(gaussians.spread))

@@ -8,7 +8,7 @@ Source: Chen, Jordan & Wainwright, S&P 2020, arXiv 1904.02144, algorithm 2, unta
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -47,9 +47,13 @@ class HopSkipJump:
         is found at all gets the largest distance there is, the diagonal of the pixel box.
 
         Args:
-            images: ``[n, C, H, W]`` in [0, 1].
+            images: ``[n, C, H, W]``, or volumes ``[n, C, D, H, W]``, in [0, 1].
             labels: True labels, int64 ``[n]``.
         """
+        if images.ndim == 5:
+            sides = images.shape[1:]
+            flat = replace(self, ask=lambda pixels: self.ask(pixels.reshape(-1, *sides)))
+            return flat.distances(images.flatten(1, 2), labels)
         found = np.full(len(images), float(images[0].numel() ** 0.5))
         right = self._labels(images) == labels
         found[~right] = 0.0

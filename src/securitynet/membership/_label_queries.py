@@ -44,8 +44,15 @@ def share_correct(
         mine = slice(start, start + BATCH)
         pixels = as_pixels(images.pixels(mine.start, mine.stop))
         for change in changes:
-            right[mine] += target.labels(change(pixels)) == labels[mine]
+            right[mine] += target.labels(_in_planes(change, pixels)) == labels[mine]
     return np.asarray(right / len(changes))
+
+
+def _in_planes(change: Change, pixels: Tensor) -> Tensor:
+    """Change pictures, or volumes ``[n, C, D, H, W]`` slice by slice, every slice alike."""
+    if pixels.ndim == 4:
+        return change(pixels)
+    return change(pixels.flatten(1, 2)).reshape(pixels.shape)
 
 
 def gaussian_noise(sigma: float, generator: torch.Generator) -> Change:
