@@ -6,7 +6,7 @@ import pytest
 
 from securitynet.cli.app import run_command
 from securitynet.datasets.library import load_dataset
-from securitynet.training.references import load_references
+from securitynet.training.manifests import load_references
 
 QUICK = ["--data", "digits", "--network", "mlp", "--epochs", "1", "--per-fold", "1"]
 

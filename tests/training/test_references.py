@@ -11,16 +11,16 @@ from securitynet.datasets.images import make_audit
 from securitynet.datasets.library import load_dataset
 from securitynet.errors import IntegrityError, RefusedError, UsageError
 from securitynet.runs.adversary import as_references
-from securitynet.training.references import (
+from securitynet.training.manifests import (
     Reference,
-    ReferencePlan,
     ReferenceSet,
     folds_of,
     load_references,
     reference_folder,
-    train_references,
+    training_images,
 )
-from securitynet.training.selftrained import TrainingPlan, train_models, training_images
+from securitynet.training.references import ReferencePlan, train_references
+from securitynet.training.selftrained import TrainingPlan, train_models
 from securitynet.training.trainer import Recipe
 
 QUICK = Recipe(epochs=2, is_augmented=False)

@@ -25,7 +25,7 @@ from securitynet.runs.plan import REFERENCES
 from securitynet.targets.build import load_target
 from securitynet.targets.references import References, Shadow
 from securitynet.targets.target import Target
-from securitynet.training.references import ReferenceSet, folds_of, load_references
+from securitynet.training.manifests import ReferenceSet, folds_of, load_references
 
 MEMORY_BYTES = 2**29
 """References' answers that are kept at hand."""

@@ -19,6 +19,7 @@ from securitynet.defences.channels import parse_defence
 from securitynet.errors import UsageError
 from securitynet.records import Job, canonical_json
 from securitynet.registry import FAMILIES, Method, default_set, get_method
+from securitynet.training.manifests import load_references, training_images
 from securitynet.weights.door import open_checkpoint
 from securitynet.weights.verified import unverified
 
@@ -284,8 +285,6 @@ class Audits:
     def references(self, name: str, kind: str) -> str | None:
         """Return the identity of a data set's references of a kind; ``None`` = there are none."""
         if (name, kind) not in self._references:
-            from securitynet.training.references import load_references
-
             found = load_references(self._dataset(name), kind)
             self._references[name, kind] = None if found is None else found.fingerprint
         return self._references[name, kind]
@@ -313,6 +312,4 @@ def _own_members(card: ModelCard) -> Indices | None:
     """Return the training images that the manifest of a model of ours names, if not the split."""
     if card.training is None:
         return None
-    from securitynet.training.selftrained import training_images
-
     return training_images(card)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from securitynet.datasets.images import Audit
 from securitynet.defences.channels import parse_defence
@@ -195,10 +196,10 @@ def _evaluate(
     job: Job, bench: Bench, group: Group, progress: Progress
 ) -> tuple[Evaluation, dict[str, Any]]:
     method = get_method(job.method)
-    target = _as_seen(bench.target, method, job)
+    counts: list[int] = []
     context = Context(
         seed=job.seed,
-        device=target.device,
+        device=bench.target.device,
         cache=group.settings.cache,
         progress=progress,
         trigger=_trigger(group),
@@ -206,12 +207,16 @@ def _evaluate(
     )
     begin = time.perf_counter()
     attack = method.configure(**job.config)
+
+    def call(known: NDArray[np.int8] | None) -> Any:
+        asked = _as_seen(bench.target, method, job)
+        found = attack(asked, bench.audit.data, replace(context, known=known))
+        counts.append(asked.queries)
+        return found
+
     try:
-        evidence = run_known(
-            replace(method, needs=method.needs_of(job.config)),
-            bench.audit,
-            lambda known: attack(target, bench.audit.data, replace(context, known=known)),
-        )
+        needing = replace(method, needs=method.needs_of(job.config))
+        evidence = run_known(needing, bench.audit, call)
     except AccessError as error:
         raise _refused(error, job) from error
     is_membership = method.family == "mia"
@@ -223,7 +228,7 @@ def _evaluate(
         measures=graded.measures,
         nulls=graded.nulls,
         flags=(*graded.flags, *bench.flags),
-        queries=target.queries,
+        queries=max(counts),  # the other half of a cross-fit asks the same images
         seconds=_seconds_since(begin),
         environment=environment(bench.target),
         details={**graded.details, **bench.details},

@@ -23,19 +23,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securitynet.catalogue.cards import ModelCard, load_card
 from securitynet.datasets.images import Dataset, Indices, make_audit
 from securitynet.datasets.members import near_duplicates
-from securitynet.errors import IntegrityError, SecurityNetError, UsageError
+from securitynet.errors import IntegrityError, UsageError
 from securitynet.files.atomic import write_text
-from securitynet.files.folders import cache_folder
 from securitynet.records import fingerprint
-from securitynet.training.selftrained import TRAINED_ON, TrainingPlan, indices_sha256, train_models
+from securitynet.training.manifests import (
+    LIST,
+    ReferenceSet,
+    folds_of,
+    load_references,
+    reference_folder,
+)
+from securitynet.training.selftrained import TrainingPlan, train_models
 from securitynet.training.trainer import Recipe
 
 Progress = Callable[[float, str], None]
 KINDS = ("out", "online")
-LIST = "references.json"
 
 
 @dataclass(frozen=True)
@@ -72,63 +76,6 @@ class ReferencePlan:
                 f"{self.n_models} references: every sample is IN for one half of them",
                 hint="give an even number",
             )
-
-
-@dataclass(frozen=True, eq=False)
-class Reference:
-    """One reference and its manifest.
-
-    Attributes:
-        card: The model.
-        trained_on: Source indices of its training images, sorted, int64.
-        fold: The fold it audits (``out``), or -1.
-    """
-
-    card: ModelCard
-    trained_on: Indices
-    fold: int
-
-
-@dataclass(frozen=True, eq=False)
-class ReferenceSet:
-    """All references of a data set of one kind.
-
-    Attributes:
-        kind: ``out`` or ``online``.
-        models: The references.
-        n_folds: Folds of the test split (``out``), else 1.
-        seed: Seed of the folds.
-    """
-
-    kind: str
-    models: tuple[Reference, ...]
-    n_folds: int
-    seed: int
-
-    @property
-    def fingerprint(self) -> str:
-        """Identity of the weights and of what they were trained on."""
-        parts = [[m.card.weights.checksum, indices_sha256(m.trained_on)] for m in self.models]
-        return fingerprint([self.kind, self.n_folds, self.seed, sorted(map(str, parts))])
-
-
-def reference_folder(dataset: Dataset, kind: str) -> Path:
-    """Return where a data set's references lie: in the cache, by the identity of its images."""
-    return cache_folder() / "references" / dataset.fingerprint[:32] / kind
-
-
-def folds_of(dataset: Dataset, n_folds: int, seed: int) -> NDArray[np.int64]:
-    """Return the fold of every source image, int64 ``[N]``, balanced by class in the test split.
-
-    Test images are dealt out class by class; all others get a fold at random, for the references
-    they are audited with.
-    """
-    rng = np.random.default_rng([seed, int(dataset.fingerprint[:8], 16)])
-    folds = rng.integers(0, n_folds, len(dataset.test.source))
-    for label in range(dataset.num_classes):
-        mine = rng.permutation(dataset.test.indices[dataset.test.labels == label])
-        folds[mine] = (np.arange(len(mine)) + label) % n_folds
-    return folds
 
 
 def train_references(
@@ -200,32 +147,3 @@ def _halves(n: int, n_models: int, seed: int) -> NDArray[np.bool_]:
     """Return which sample each model is trained on, bool ``[R, n]``: every sample in R / 2."""
     ranks = np.random.default_rng(seed).random((n_models, n)).argsort(0)
     return np.asarray(ranks < n_models // 2)
-
-
-def load_references(dataset: Dataset, kind: str) -> ReferenceSet | None:
-    """Return a data set's references, every one with the manifest it is judged by.
-
-    Returns:
-        The set, or ``None`` if none was trained.
-
-    Raises:
-        IntegrityError: If the set is damaged.
-    """
-    folder = reference_folder(dataset, kind)
-    if not (folder / LIST).is_file():
-        return None
-    hint = "`securitynet train references` makes them again"
-    try:
-        facts = json.loads((folder / LIST).read_text(encoding="utf-8"))
-        models = tuple(_read(folder / row["folder"], int(row["fold"])) for row in facts["models"])
-        return ReferenceSet(kind, models, int(facts["n_folds"]), int(facts["seed"]))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, SecurityNetError) as error:
-        raise IntegrityError(f"references are damaged: {error}", where=folder, hint=hint) from error
-
-
-def _read(folder: Path, fold: int) -> Reference:
-    card = load_card(folder / "card.json")
-    indices = np.load(folder / TRAINED_ON, allow_pickle=False).astype(np.int64)
-    if indices_sha256(indices) != (card.training or {}).get("train_indices_sha256"):
-        raise IntegrityError(f"{TRAINED_ON} is not the list of the manifest", where=folder)
-    return Reference(card, indices, fold)

@@ -21,7 +21,7 @@ from torch import nn
 
 from securitynet.catalogue.cards import Claim, InputSpec, ModelCard, Weights, load_card
 from securitynet.datasets.images import Dataset, Images, Indices
-from securitynet.errors import IntegrityError, SecurityNetError, UsageError
+from securitynet.errors import SecurityNetError, UsageError
 from securitynet.files.atomic import write_atomic, write_text
 from securitynet.files.digest import matches
 from securitynet.targets.architectures import n_parameters
@@ -31,13 +31,12 @@ from securitynet.targets.target import as_pixels
 from securitynet.targets.threads import threads_for
 from securitynet.targets.transform import PixelInput
 from securitynet.training.backdoors import Trigger, draw_poison
+from securitynet.training.manifests import TRAINED_ON, indices_sha256
 from securitynet.training.trainer import Recipe, fit
 
 Progress = Callable[[float, str], None]
 MEASURED = ("attack_success", "n")
 """What is known of a backdoor only once it is planted."""
-TRAINED_ON = "train_indices.npy"
-"""File beside a card: source indices of the images its model was trained on, int64 ``[n]``."""
 
 
 @dataclass(frozen=True)
@@ -161,31 +160,6 @@ def _train_one(
     return _keep(card, module, folder / plan.name)
 
 
-def training_images(card: ModelCard) -> Indices | None:
-    """Return the source indices of the images a self-trained model was trained on.
-
-    Returns:
-        int64 ``[n]``, or ``None`` if it is the whole train split, the card is not one of ours, or
-        the model was fine-tuned: then its members are those of the model it started from.
-
-    Raises:
-        IntegrityError: If the list beside the card is missing or not the one of the manifest.
-    """
-    facts = card.training or {}
-    is_whole = facts.get("is_whole_train_split", True) or facts.get("from") is not None
-    if card.origin != "self-trained" or is_whole:
-        return None
-    where = Path(card.folder or "") / TRAINED_ON
-    hint = "train the model again: who is a member is known from this file alone"
-    try:
-        indices: Indices = np.load(where, allow_pickle=False).astype(np.int64)
-    except (OSError, ValueError, EOFError) as error:
-        raise IntegrityError(f"cannot be read: {error}", where=where, hint=hint) from None
-    if indices_sha256(indices) != facts.get("train_indices_sha256"):
-        raise IntegrityError("is not the list of the card's manifest", where=where, hint=hint)
-    return indices
-
-
 def _training_images(plan: TrainingPlan, dataset: Dataset) -> Images:
     if plan.chosen is not None:
         return replace(dataset.train, indices=plan.chosen)
@@ -261,11 +235,6 @@ def _manifest(
         if plan.trigger is None
         else {"trigger": plan.trigger.to_json(), "poison_rate": plan.poison_rate},
     }
-
-
-def indices_sha256(indices: Indices) -> str:
-    """Return the identity of a list of training images."""
-    return hashlib.sha256(np.ascontiguousarray(indices, dtype="<i8").tobytes()).hexdigest()
 
 
 def _is_trained(folder: Path, facts: Mapping[str, Any]) -> bool:
