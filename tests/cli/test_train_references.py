@@ -30,8 +30,9 @@ def test_what_is_said_to_a_person(capsys):
     ("words", "message"),
     [
         (["--from", "x/y"], "--from"),
-        (["--backdoor", "badnets"], "take no --from, --backdoor or --n-train"),
-        (["--n-train", "50"], "take no --from, --backdoor or --n-train"),
+        (["--backdoor", "badnets"], "take no --from, --backdoor, --n-train or --dp-epsilon"),
+        (["--n-train", "50"], "take no --from, --backdoor, --n-train or --dp-epsilon"),
+        (["--dp-epsilon", "8"], "--n-train or --dp-epsilon"),
         (["--folds", "1"], "1 folds"),
         (["--kind", "in"], "'in'"),
         (["--kind", "online"], "even number"),

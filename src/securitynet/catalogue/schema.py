@@ -154,7 +154,8 @@ class ModelCard:
         name: The provider's name of it.
         dataset: Training data set.
         num_classes: Number of outputs.
-        architecture: ``library/name``, a mapping with ``name`` and ``options``, a list of layers,
+        architecture: ``library/name``, a mapping with ``name``, ``options`` and ``norm``
+            (``group``: its batch normalisations are group normalisations), a list of layers,
             ``file.py:function`` (needs ``--trust``), or ``onnx``: the file is the whole model.
         input: How an image becomes its input.
         weights: The checkpoint.

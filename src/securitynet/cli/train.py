@@ -26,6 +26,7 @@ from securitynet.cli.run import parse_seeds
 from securitynet.errors import UsageError
 
 if TYPE_CHECKING:
+    from securitynet.training.private import Privacy
     from securitynet.training.references import ReferencePlan
     from securitynet.training.selftrained import TrainingPlan
     from securitynet.training.trainer import Recipe
@@ -78,6 +79,19 @@ PerFoldOption = Annotated[
     int, typer.Option("--per-fold", help="references: models a fold; online: models in all.")
 ]
 NetworkOption = Annotated[str, typer.Option("--network", help="references: architecture.")]
+EpsilonOption = Annotated[
+    float | None,
+    typer.Option(
+        "--dp-epsilon", help="Train by DP-SGD with this epsilon; adds a non-private twin."
+    ),
+]
+DeltaOption = Annotated[
+    float | None, typer.Option("--dp-delta", help="DP-SGD: delta; default: 1e-5.")
+]
+ClipOption = Annotated[
+    float | None,
+    typer.Option("--dp-clip", help="DP-SGD: largest norm of an image's gradient; default: 1."),
+]
 
 
 def train(
@@ -106,6 +120,9 @@ def train(
     folds: FoldsOption = 2,
     per_fold: PerFoldOption = 4,
     network: NetworkOption = "cnn_small",
+    dp_epsilon: EpsilonOption = None,
+    dp_delta: DeltaOption = None,
+    dp_clip: ClipOption = None,
     json: JsonOption = False,
     store: StoreOption = None,
     quiet: QuietOption = False,
@@ -114,6 +131,7 @@ def train(
     """Train models of your own, to compare with public ones; finished ones are skipped."""
     set_verbosity(quiet, verbose)
     bind_threads()
+    from securitynet.targets.normalisation import GROUP
     from securitynet.training.backdoors import Trigger
     from securitynet.training.selftrained import TrainingPlan
 
@@ -121,7 +139,8 @@ def train(
         raise UsageError("no data set given", hint="--data NAME, see `securitynet list datasets`")
     is_references = architecture == REFERENCES
     if is_references:
-        _check_references(start, backdoor, n_train)
+        _check_references(start, backdoor, n_train, dp_epsilon)
+    privacy = _privacy(dp_epsilon, dp_delta, dp_clip)
     architecture = _architecture(network if is_references else architecture, start)
     recipe = _recipe(
         start,
@@ -141,16 +160,29 @@ def train(
     trigger = None
     if backdoor is not None:
         trigger = Trigger(kind=backdoor, target=target_class, pattern=pattern)
+    change = backdoor if privacy is None else f"dp{privacy.epsilon:g}"
     plan = TrainingPlan(
-        name=name or _name(start or architecture, data, backdoor),
-        architecture=architecture,
+        name=name or _name(start or architecture, data, change),
+        architecture=architecture if privacy is None else {"name": architecture, "norm": GROUP},
         recipe=recipe,
         trigger=trigger,
         poison_rate=poison_rate,
         start=None if start is None else find_card(start),
         n_train=n_train,
+        privacy=privacy,
     )
     _print(_trained(plan, data, numbers, flip, out, quiet=quiet), is_json=json)
+
+
+def _privacy(epsilon: float | None, delta: float | None, clip: float | None) -> Privacy | None:
+    from securitynet.training.private import Privacy
+
+    given = {k: v for k, v in {"delta": delta, "clip": clip}.items() if v is not None}
+    if epsilon is not None:
+        return Privacy(epsilon, **given)
+    if given:
+        raise UsageError(f"--dp-{min(given)} without --dp-epsilon", hint="e.g. --dp-epsilon 8")
+    return None
 
 
 def _trained(
@@ -171,10 +203,12 @@ def _trained(
     return cards
 
 
-def _check_references(start: str | None, backdoor: str | None, n_train: int | None) -> None:
-    if start is not None or backdoor is not None or n_train is not None:
+def _check_references(
+    start: str | None, backdoor: str | None, n_train: int | None, dp_epsilon: float | None
+) -> None:
+    if any(given is not None for given in (start, backdoor, n_train, dp_epsilon)):
         raise UsageError(
-            "references take no --from, --backdoor or --n-train",
+            "references take no --from, --backdoor, --n-train or --dp-epsilon",
             hint="they are trained from scratch, on images that the audited ones are not among",
         )
 
@@ -217,8 +251,8 @@ def _recipe(start: str | None, **changes: Any) -> Recipe:
     return replace(recipe, **{k: v for k, v in changes.items() if v is not None})
 
 
-def _name(model: str, data: str, backdoor: str | None) -> str:
-    parts = [Path(model).name, Path(data).name, *([backdoor] if backdoor else [])]
+def _name(model: str, data: str, change: str | None) -> str:
+    parts = [Path(model).name, Path(data).name, *([change] if change else [])]
     return "-".join(parts)
 
 
@@ -243,4 +277,6 @@ def _summary(card: dict[str, Any]) -> str:
     figures = [f"{name} {claims[key]:.3f}" for key, name in names.items() if key in claims]
     planted = card["training"]["backdoor"]
     figures += [f"attack success {planted['attack_success']:.3f}"] if planted else []
+    private = card["training"]["privacy"]
+    figures += [f"epsilon {private['epsilon']:.2f}"] if private else []
     return f"{card['card']}  {', '.join(figures)}"

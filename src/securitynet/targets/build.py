@@ -20,6 +20,7 @@ from securitynet.targets.engine import Engine, default_device
 from securitynet.targets.left_out import why_not
 from securitynet.targets.names import fit_names
 from securitynet.targets.networks import NETWORKS, build_network
+from securitynet.targets.normalisation import GROUP, with_group_norm
 from securitynet.targets.onnx_graph import load_onnx
 from securitynet.targets.target import OutputCache, Target
 from securitynet.weights.door import open_checkpoint
@@ -96,6 +97,7 @@ def build_module(card: ModelCard, *, trust: Path | None = None) -> nn.Module:
     if isinstance(architecture, tuple):
         return layer_list(architecture, where=card.id)
     name, options = _named(architecture, card.id)
+    is_group = _is_group_norm(architecture, card.id)
     forbidden = LOADING.intersection(options)
     if forbidden:
         raise UsageError(
@@ -105,7 +107,8 @@ def build_module(card: ModelCard, *, trust: Path | None = None) -> nn.Module:
         )
     if ".py:" in name:
         _refuse_options(name, options)
-        return _own_file(name, card, trust)
+        built = _own_file(name, card, trust)
+        return with_group_norm(built) if is_group else built
     library, _, variant = name.partition("/")
     if library not in LIBRARIES or not variant:
         raise UsageError(
@@ -115,7 +118,8 @@ def build_module(card: ModelCard, *, trust: Path | None = None) -> nn.Module:
             "file.py:function with --trust",
         )
     try:
-        return LIBRARIES[library](variant, card, dict(options))
+        built = LIBRARIES[library](variant, card, dict(options))
+        return with_group_norm(built) if is_group else built
     except SecurityNetError as error:
         raise UsageError(error.what, where=card.id, hint=error.hint) from None
     except BUILD_ERRORS as error:
@@ -137,6 +141,16 @@ LOADING = frozenset((
     "checkpoint_path", "weights", "weights_backbone",
 ))  # fmt: skip
 """Options of the libraries that read or download weights by themselves."""
+
+
+def _is_group_norm(architecture: str | Mapping[str, Any], where: str) -> bool:
+    """Return whether the card's batch normalisations are group normalisations."""
+    norm = architecture.get("norm") if isinstance(architecture, Mapping) else None
+    if norm not in (None, GROUP):
+        raise UsageError(
+            f"architecture has norm {norm!r}", where=where, hint=f'give "{GROUP}", or leave it out'
+        )
+    return norm == GROUP
 
 
 def _refuse_options(name: str, options: Mapping[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """Self-trained models: trained, measured and kept as a card beside safetensors, twins included.
 
 A backdoored model always comes with its clean twin: same start, same images, same order, no
-poison. Without twins a detector can pass by recognising "was fine-tuned".
+poison. Without twins a detector can pass by recognising "was fine-tuned". A private model comes
+with its non-private twin: same network, images and recipe, no clipping and no noise.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from securitynet.targets.threads import threads_for
 from securitynet.targets.transform import PixelInput
 from securitynet.training.backdoors import Trigger, draw_poison
 from securitynet.training.manifests import TRAINED_ON, indices_sha256
-from securitynet.training.trainer import Recipe, fit
+from securitynet.training.private import Mechanism, Privacy, calibrate
+from securitynet.training.trainer import Recipe, fit, steps_of
 
 Progress = Callable[[float, str], None]
 MEASURED = ("attack_success", "n")
@@ -45,7 +47,8 @@ class TrainingPlan:
 
     Attributes:
         name: Name of the model; its id is ``self-trained/<name>``.
-        architecture: As in a card, e.g. ``securitynet/cnn_small``.
+        architecture: As in a card, e.g. ``securitynet/cnn_small``; a private model and its twin
+            have group normalisation.
         recipe: How to train.
         seed: Seed of weights, order and poison.
         trigger: Trigger of the backdoor to plant, if any.
@@ -53,10 +56,11 @@ class TrainingPlan:
         start: Model to fine-tune instead of fresh weights.
         n_train: At most this many training images.
         chosen: Source indices of the training images, instead of the train split.
+        privacy: Train by DP-SGD with this guarantee; from fresh weights and without backdoor.
     """
 
     name: str
-    architecture: str
+    architecture: str | Mapping[str, Any]
     recipe: Recipe
     seed: int = 0
     trigger: Trigger | None = None
@@ -64,12 +68,13 @@ class TrainingPlan:
     start: ModelCard | None = None
     n_train: int | None = None
     chosen: Indices | None = None
+    privacy: Privacy | None = None
 
 
 def train_models(
     plan: TrainingPlan, dataset: Dataset, folder: Path, progress: Progress
 ) -> list[Path]:
-    """Train a model, and its clean twin if it carries a backdoor; finished ones are skipped.
+    """Train a model, and its twin if it has a backdoor or is private; finished ones are skipped.
 
     Args:
         plan: What to train.
@@ -78,10 +83,11 @@ def train_models(
         progress: Told the share done and a few words.
 
     Returns:
-        The card files, the clean twin last.
+        The card files, the twin last.
 
     Raises:
         UsageError: If the recipe cannot work on this data.
+        ResourceError: If a private model is wanted and Opacus is not installed.
     """
     with threads_for(*dataset.train.shape[:-1]):
         return _train_both(plan, dataset, folder, progress)
@@ -90,11 +96,9 @@ def train_models(
 def _train_both(
     plan: TrainingPlan, dataset: Dataset, folder: Path, progress: Progress
 ) -> list[Path]:
-    if plan.trigger is None:
+    plain = _twin(plan, dataset)
+    if plain is None:
         return [_train_one(plan, dataset, folder, progress, twin=None)]
-    if not 0 <= plan.trigger.target < dataset.num_classes:
-        raise UsageError(f"target class {plan.trigger.target} is not a class of {dataset.name}")
-    clean = replace(plan, name=f"{plan.name}-clean-twin", trigger=None)
 
     def first(share: float, what: str) -> None:
         progress(share / 2, what)
@@ -102,15 +106,32 @@ def _train_both(
     def second(share: float, what: str) -> None:
         progress(0.5 + share / 2, what)
 
-    planted = _train_one(plan, dataset, folder, first, twin=clean.name)
-    return [planted, _train_one(clean, dataset, folder, second, twin=plan.name)]
+    changed = _train_one(plan, dataset, folder, first, twin=plain.name)
+    return [changed, _train_one(plain, dataset, folder, second, twin=plan.name)]
+
+
+def _twin(plan: TrainingPlan, dataset: Dataset) -> TrainingPlan | None:
+    """Return the plan of the twin that stands beside a backdoored or a private model."""
+    if plan.privacy is not None:
+        if plan.trigger is not None or plan.start is not None:
+            raise UsageError(
+                "DP-SGD goes with fresh weights and without a backdoor",
+                hint="the guarantee would cover only the images of the last training",
+            )
+        return replace(plan, name=f"{plan.name}-non-private-twin", privacy=None)
+    if plan.trigger is None:
+        return None
+    if not 0 <= plan.trigger.target < dataset.num_classes:
+        raise UsageError(f"target class {plan.trigger.target} is not a class of {dataset.name}")
+    return replace(plan, name=f"{plan.name}-clean-twin", trigger=None)
 
 
 def _train_one(
     plan: TrainingPlan, dataset: Dataset, folder: Path, progress: Progress, twin: str | None
 ) -> Path:
     chosen = _training_images(plan, dataset)
-    facts = _manifest(plan, dataset, chosen, twin)
+    mechanism = _mechanism(plan, len(chosen))
+    facts = _manifest(plan, dataset, chosen, twin, mechanism)
     if _is_trained(folder / plan.name, facts):
         progress(1.0, f"{plan.name} is trained already")
         return folder / plan.name / "card.json"
@@ -130,6 +151,7 @@ def _train_one(
         device=device,
         progress=lambda share, what: progress(share, f"training {plan.name} {what}"),
         stamp=None if poison is None else poison.stamp,
+        mechanism=mechanism,
     )
     engine = Engine(module.cpu(), card.input, device)
     unseen = dataset.test.take(~np.isin(dataset.test.indices, chosen.indices))
@@ -158,6 +180,14 @@ def _train_one(
         folder / plan.name / TRAINED_ON, lambda file: np.save(file, chosen.indices.astype("<i8"))
     )
     return _keep(card, module, folder / plan.name)
+
+
+def _mechanism(plan: TrainingPlan, n_images: int) -> Mechanism | None:
+    if plan.privacy is None:
+        return None
+    plan.privacy.check(n_images)
+    steps = steps_of(plan.recipe, n_images)
+    return calibrate(plan.privacy, steps.size / n_images, steps.n_steps)
 
 
 def _training_images(plan: TrainingPlan, dataset: Dataset) -> Images:
@@ -214,7 +244,11 @@ def _predict(engine: Engine, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 
 def _manifest(
-    plan: TrainingPlan, dataset: Dataset, chosen: Images, twin: str | None
+    plan: TrainingPlan,
+    dataset: Dataset,
+    chosen: Images,
+    twin: str | None,
+    mechanism: Mechanism | None,
 ) -> dict[str, Any]:
     """Say exactly what the model was trained on; references are judged by this."""
     return {
@@ -234,6 +268,7 @@ def _manifest(
         "backdoor": None
         if plan.trigger is None
         else {"trigger": plan.trigger.to_json(), "poison_rate": plan.poison_rate},
+        "privacy": None if mechanism is None else mechanism.to_json(),
     }
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,12 @@ from torch.nn import functional
 from securitynet.errors import UsageError
 from securitynet.targets.engine import has_native_bf16
 from securitynet.targets.transform import with_channels_last
+from securitynet.training.private import (
+    Mechanism,
+    clipped_and_noised,
+    known_warnings_ignored,
+    poisson_batches,
+)
 
 Targets = NDArray[np.int64] | NDArray[np.float64] | NDArray[np.float32]
 Stamp = Callable[[NDArray[np.uint8], NDArray[np.int64]], NDArray[np.uint8]]
@@ -65,6 +72,7 @@ def fit(
     device: torch.device,
     progress: Callable[[float, str], None] | None = None,
     stamp: Stamp | None = None,
+    mechanism: Mechanism | None = None,
 ) -> nn.Module:
     """Train a module in place: SGD with Nesterov momentum on a one-cycle schedule.
 
@@ -82,18 +90,19 @@ def fit(
         progress: Told the share done and a few words.
         stamp: Changes a batch after its augmentation: ``stamp(pixels, positions)`` with uint8
             ``[m, H, W, C]`` and the images' positions int64 ``[m]`` returns the pixels to use.
+        mechanism: Train by DP-SGD, in fp32; its steps are those of :func:`steps_of`.
 
     Returns:
         The module in evaluation mode.
 
     Raises:
-        UsageError: If images and targets do not fit each other, there are fewer than two, or
-            training diverges.
+        UsageError: If images and targets do not fit each other, there are fewer than two,
+            training diverges, or the module cannot be trained by DP-SGD.
     """
     _check(pixels, targets)
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())), known_warnings_ignored():
         torch.manual_seed(seed)
-        return _train(module, pixels, targets, recipe, seed, device, progress, stamp)
+        return _train(module, pixels, targets, recipe, seed, device, progress, stamp, mechanism)
 
 
 def _check(pixels: NDArray[np.uint8], targets: Targets) -> None:
@@ -121,37 +130,77 @@ def _train(
     device: torch.device,
     progress: Callable[[float, str], None] | None,
     stamp: Stamp | None,
+    mechanism: Mechanism | None,
 ) -> nn.Module:
     module = with_channels_last(module.to(device), pixels.ndim - 2).train()
     images = torch.from_numpy(np.ascontiguousarray(pixels)).to(device)
     answers = torch.from_numpy(np.ascontiguousarray(targets)).to(device)
     answers = answers.float() if answers.is_floating_point() else answers.long()
-    size = _batch_size(len(images), recipe.batch_size)
-    n_batches = max(1, len(images) // size)
-    epochs = max(recipe.epochs, math.ceil(recipe.min_steps / n_batches))
-    optimiser, schedule = _optimiser(module, recipe, epochs * n_batches)
+    steps = steps_of(recipe, len(images))
+    optimiser, schedule = _optimiser(module, recipe, steps.n_steps)
+    forward: Any = module
+    if mechanism is not None:
+        forward, optimiser = clipped_and_noised(module, optimiser, mechanism, steps.size, seed)
     generator = torch.Generator().manual_seed(seed)
-    for epoch in range(epochs):
-        order = torch.randperm(len(images), generator=generator)
-        for i in range(n_batches):
-            chosen = order[i * size : (i + 1) * size]
+    for epoch in range(steps.n_epochs):
+        for chosen in _batches(len(images), steps, mechanism, generator):
             batch = _augmented(images[chosen.to(device)], recipe, generator)
             if stamp is not None:
                 batch = torch.from_numpy(stamp(batch.cpu().numpy(), chosen.numpy())).to(device)
-            loss = _loss(module, _as_pixels(batch), answers[chosen.to(device)], recipe, device)
+            answer, is_exact = answers[chosen.to(device)], mechanism is not None
+            loss = _loss(forward, _as_pixels(batch), answer, recipe, device, is_exact=is_exact)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             schedule.step()
-        _check_converging(loss, epoch)
+        _check_converging(loss if len(chosen) else torch.zeros(()), epoch)
         if progress is not None:
-            progress((epoch + 1) / epochs, f"epoch {epoch + 1}/{epochs}")
+            progress((epoch + 1) / steps.n_epochs, f"epoch {epoch + 1}/{steps.n_epochs}")
+    if mechanism is not None:
+        forward.to_standard_module()  # takes the hooks off again
     return module.eval()
 
 
-def _batch_size(n_images: int, wanted: int) -> int:
-    """At least eight steps an epoch, so that small sets are trained too; never one image."""
-    return max(2, min(wanted, max(16, n_images // 8), n_images))
+@dataclass(frozen=True)
+class Steps:
+    """How a recipe goes through a training set.
+
+    Attributes:
+        size: Images a step; with DP-SGD on average.
+        n_batches: Steps an epoch.
+        n_epochs: Passes.
+    """
+
+    size: int
+    n_batches: int
+    n_epochs: int
+
+    @property
+    def n_steps(self) -> int:
+        """Steps in all."""
+        return self.n_epochs * self.n_batches
+
+
+def steps_of(recipe: Recipe, n_images: int) -> Steps:
+    """Return the steps of a recipe on this many images.
+
+    There are at least eight steps an epoch, so that small sets are trained too; never one image.
+    """
+    size = max(2, min(recipe.batch_size, max(16, n_images // 8), n_images))
+    n_batches = max(1, n_images // size)
+    return Steps(size, n_batches, max(recipe.epochs, math.ceil(recipe.min_steps / n_batches)))
+
+
+def _batches(
+    n_images: int, steps: Steps, mechanism: Mechanism | None, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """Yield the positions of each batch of an epoch."""
+    if mechanism is not None:
+        yield from poisson_batches(n_images, mechanism.sample_rate, steps.n_batches, generator)
+        return
+    order = torch.randperm(n_images, generator=generator)
+    for i in range(steps.n_batches):
+        yield order[i * steps.size : (i + 1) * steps.size]
 
 
 def _optimiser(
@@ -173,9 +222,11 @@ def _optimiser(
 
 
 def _loss(
-    module: nn.Module, batch: Tensor, answers: Tensor, recipe: Recipe, device: torch.device
-) -> Tensor:
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=_is_bf16(batch, device)):
+    module: nn.Module, batch: Tensor, answers: Tensor, recipe: Recipe, device: torch.device, *,
+    is_exact: bool,
+) -> Tensor:  # fmt: skip
+    is_fast = _is_bf16(batch, device) and not is_exact
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=is_fast):
         logits: Tensor = module(batch).float()
         if answers.is_floating_point():
             return functional.cross_entropy(logits, answers)
