@@ -37,7 +37,7 @@ test: $(STAMP)
 test-long: $(STAMP)
 	$(TEST) -m ''
 
-# The scanners to compare with have an environment of their own; without network they are left out.
+# The tools to compare with have an environment of their own; without network they are left out.
 $(PEERS): $(wildcard benchmarks/requirements-peers.lock) $(STAMP)
 	-$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-peers && \
 	  $(BIN)/uv pip install --quiet --python .venv-peers/bin/python --require-hashes \

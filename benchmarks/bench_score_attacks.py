@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from ground import Ground, Subject, uncached
+from one_pass import Scores, attacks, run_all, seconds_of, stand_ins
 from pairs import Comparison, Quality, compare_aucs
-from securitynet.datasets.images import Images
-from securitynet.evidence import MembershipEvidence
-from securitynet.runs.plan import choose_methods
-from securitynet.targets.context import Context
+from securitynet.datasets.images import Audit, Images
 from securitynet.targets.engine import Engine
+from securitynet.targets.references import References
 from securitynet.targets.target import as_pixels
 
 Logits = NDArray[np.float32]
-Scores = dict[str, NDArray[np.float64]]
 MAX_OVERHEAD = 1.15
+MAX_SECONDS = 2.0
+N_TIMES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,23 +31,23 @@ class ScoreAttacks:
         n_images: Half of them members.
     """
 
-    n_images: int = 4000
+    n_images: int = 20000
 
     def __call__(self, ground: Ground) -> Comparison[Scores, Logits]:
-        """Prepare both sides."""
+        """Time what follows the forward pass, and prepare both sides."""
         subject = ground.subject
-        engine = subject.target.engine
-        images = subject.audit.data.audit.take(slice(self.n_images))
-        is_member = subject.audit.is_member[: len(images)]
-        n_attacks = len(choose_methods(["membership"]))
+        engine, n_classes = subject.target.engine, subject.dataset.num_classes
+        audit = first(subject.audit, self.n_images)
+        images, references = audit.data.audit, stand_ins(audit, n_classes)
+        after = afterwards(subject, audit, references)
 
         def judge(ours: Scores, bare: Logits) -> Quality:
-            return judged(ours, bare, images.labels, is_member)
+            return replace(judged(ours, bare, images.labels, audit.is_member), table=after)
 
         return Comparison(
-            ours=f"the {n_attacks} attacks of `membership` in {engine.precision}, nothing cached",
+            ours=f"{len(attacks())} attacks of `membership` in {engine.precision}, nothing cached",
             other="one bare pass of the same engine, no attack",
-            run_ours=lambda: attack(subject, images),
+            run_ours=lambda: run_all(uncached(subject.target), audit, references),
             run_other=lambda: bare_pass(engine, images),
             judge=judge,
             n_items=len(images),
@@ -55,19 +55,27 @@ class ScoreAttacks:
         )
 
 
-def attack(subject: Subject, images: Images) -> Scores:
-    """Run the default set of membership attacks and return the scores of each.
+def first(audit: Audit, n: int) -> Audit:
+    """Return an audit of the first ``n`` samples."""
+    data = replace(audit.data, audit=audit.data.audit.take(slice(n)))
+    return replace(audit, data=data, is_member=audit.is_member[:n])
 
-    The target knows no answer before, so its one forward pass is part of every run.
-    """
-    target, data = uncached(subject.target), replace(subject.audit.data, audit=images)
-    scores: Scores = {}
-    for method, config in choose_methods(["membership"]):
-        context = Context(device=target.device)
-        evidence = method.configure(**config)(target.limited(method.access), data, context)
-        if isinstance(evidence, MembershipEvidence):
-            scores[f"{method.name} {config}"] = evidence.scores
-    return scores
+
+def afterwards(
+    subject: Subject, audit: Audit, references: References
+) -> tuple[tuple[str, ...], ...]:
+    """Return a table: seconds of every attack and of its figures, after the forward pass."""
+    target = uncached(subject.target)
+    target.logits(audit.data.audit)
+    rows = seconds_of(target, audit, references, N_TIMES)
+    scoring, grading = (sum(row[i] for row in rows) for i in (1, 2))
+    verdict = "kept" if scoring + grading <= MAX_SECONDS else "**MISSED**"
+    total = f"all; at most {MAX_SECONDS:g} s together: {verdict}"
+    return (
+        (f"after the pass, {len(audit.is_member):,} images", "attack, s", "figures, s"),
+        *((name, f"{attack:.3f}", f"{figures:.3f}") for name, attack, figures in rows),
+        (total, f"{scoring:.2f}", f"{grading:.2f}"),
+    )
 
 
 def bare_pass(engine: Engine, images: Images) -> Logits:
@@ -82,12 +90,13 @@ def judged(
     loss = functional.cross_entropy(
         torch.from_numpy(bare).double(), torch.from_numpy(labels), reduction="none"
     )
-    sides = [(side[is_member], side[~is_member]) for side in (scores["mia.loss {}"], -loss.numpy())]
+    sides = [(side[is_member], side[~is_member]) for side in (scores["mia.loss"], -loss.numpy())]
     aucs = compare_aucs(*sides)
     is_finite = all(bool(np.isfinite(values).all()) for values in scores.values())
     return Quality(
         f"loss attack: {aucs.figures}; {len(scores)} attacks scored, "
-        f"{'all finite' if is_finite else 'NOT ALL FINITE'}",
+        f"{'all finite' if is_finite else 'NOT ALL FINITE'}; the references that some of them "
+        "compare with are stand-ins, whose answers are made up before",
         aucs.is_equal and is_finite,
     )
 

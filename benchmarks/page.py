@@ -103,11 +103,12 @@ def _times(seconds: Sequence[float], n_items: int) -> tuple[str, str]:
 
 def ratio(result: Result) -> str:
     """Say the ratio in words: times as fast, or times as long where there is a limit."""
+    verdict = "kept" if result.is_within_limit else "**MISSED**"
     if result.limit is None:
         value, low, high = result.seconds.speedup()
-        return f"**{value:.2f}** ({low:.2f} to {high:.2f}) times as fast"
+        least = "" if result.least is None else f"; at least {result.least:g}: {verdict}"
+        return f"**{value:.2f}** ({low:.2f} to {high:.2f}) times as fast{least}"
     value, low, high = result.seconds.overhead()
-    verdict = "kept" if result.is_within_limit else "**MISSED**"
     limit = f"at most {result.limit:g}: {verdict}"
     return f"**{value:.2f}** ({low:.2f} to {high:.2f}) times as long; {limit}"
 

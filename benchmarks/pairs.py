@@ -57,6 +57,7 @@ class Comparison(Generic[Ours, Other]):
         n_items: Number of items that one run works on.
         item: What they are, e.g. ``"image"``.
         limit: Where the other side is a floor: how many times as long ours may take.
+        least: How many times as fast ours must be, if that is promised.
     """
 
     ours: str
@@ -67,6 +68,7 @@ class Comparison(Generic[Ours, Other]):
     n_items: int
     item: str = "image"
     limit: float | None = None
+    least: float | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ class Result:
         n_items: As in :class:`Comparison`.
         item: As in :class:`Comparison`.
         limit: As in :class:`Comparison`.
+        least: As in :class:`Comparison`.
         seconds: The times.
         quality: What the answers of the last pair are worth.
     """
@@ -124,13 +127,15 @@ class Result:
     n_items: int
     item: str
     limit: float | None
+    least: float | None
     seconds: Seconds
     quality: Quality
 
     @property
     def is_within_limit(self) -> bool:
-        """Whether ours keeps to the limit; without one always."""
-        return self.limit is None or self.seconds.overhead()[0] <= self.limit
+        """Whether ours is no slower and no less fast than promised; without a promise always."""
+        is_short = self.limit is None or self.seconds.overhead()[0] <= self.limit
+        return is_short and (self.least is None or self.seconds.speedup()[0] >= self.least)
 
 
 def measure(
@@ -165,6 +170,7 @@ def measure(
         listener(f"pair {i + 1}/{n_pairs}: {taken:.3g} s, the other {other_taken:.3g} s")
     return Result(
         comparison.ours, comparison.other, comparison.n_items, comparison.item, comparison.limit,
+        comparison.least,
         Seconds(tuple(ours), tuple(other)), quality,
     )  # fmt: skip
 
@@ -190,7 +196,7 @@ def _judged(comparison: Comparison[Ours, Other], ours: Ours, other: Other) -> Qu
     return quality
 
 
-def compare_aucs(ours: Groups, other: Groups) -> Quality:
+def compare_aucs(ours: Groups, other: Groups, *, may_be_better: bool = False) -> Quality:
     """Compare the AUC of the same positives and negatives, as both sides score them.
 
     Equal is what :mod:`securitynet.targets.parity` calls close: a change below a thousandth, apart
@@ -199,6 +205,7 @@ def compare_aucs(ours: Groups, other: Groups) -> Quality:
     Args:
         ours: Scores of positives ``[m]`` and of negatives ``[n]``; higher = positive.
         other: The same samples in the same order.
+        may_be_better: Let ours be above the other's, where the methods are not the same.
     """
     wins, other_wins = _wins(*ours), _wins(*other)
     changes = wins - other_wins
@@ -208,7 +215,8 @@ def compare_aucs(ours: Groups, other: Groups) -> Quality:
         f"AUC {wins.mean():.4f}, the other's {other_wins.mean():.4f} (standard error of the "
         f"change {error:.4f}, n = {len(rows)} + {len(columns)})"
     )
-    return Quality(figures, abs(float(changes.mean())) < MAX_AUC_CHANGE + Z95 * error)
+    worse = -float(changes.mean()) if may_be_better else abs(float(changes.mean()))
+    return Quality(figures, worse < MAX_AUC_CHANGE + Z95 * error)
 
 
 def _wins(positives: Floats, negatives: Floats) -> Floats:

@@ -15,11 +15,19 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from securitynet.errors import RefusedError
+from securitynet.errors import RefusedError, ResourceError
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 NAMES = sorted(path.stem.removeprefix("bench_") for path in FOLDER.glob("bench_*.py"))
-MODULES = ("pairs", "page", "run", "ground", *(f"bench_{name}" for name in NAMES))
+MODULES = (
+    "pairs",
+    "page",
+    "run",
+    "ground",
+    "one_pass",
+    "art_attacks",
+    *(f"bench_{name}" for name in NAMES),
+)
 
 FAKE = '''
 from dataclasses import dataclass
@@ -79,13 +87,13 @@ def fake(bench, tmp_path, monkeypatch):
 class Sides:
     """Two sides that advance a clock of their own and write down their order."""
 
-    def __init__(self, bench, ours, other, *, qualities=(), limit=None):
+    def __init__(self, bench, ours, other, *, qualities=(), limit=None, least=None):
         self.calls, self.now = [], 0.0
         self._seconds = {"ours": iter((9.0, *ours)), "other": iter((9.0, *other))}
         self._qualities = iter(qualities)
         self.comparison = bench.pairs.Comparison(
             "our way", "the plain way", lambda: self.run("ours"), lambda: self.run("other"),
-            self.judge, 100, limit=limit,
+            self.judge, 100, limit=limit, least=least,
         )  # fmt: skip
         self._quality = bench.pairs.Quality
 
@@ -149,6 +157,23 @@ def test_a_floor_has_a_limit(bench):
     assert kept.is_within_limit and not missed.is_within_limit
     assert bench.page.ratio(kept) == "**1.10** (1.10 to 1.10) times as long; at most 1.15: kept"
     assert bench.page.ratio(missed).endswith("at most 1.15: **MISSED**")
+
+
+def test_a_promise_is_kept_or_missed(bench):
+    kept = Sides(bench, (1.0,) * 3, (2.0,) * 3, least=2.0).measure(bench, 3)
+    missed = Sides(bench, (1.1,) * 3, (2.0,) * 3, least=2.0).measure(bench, 3)
+    assert kept.is_within_limit and not missed.is_within_limit
+    assert bench.page.ratio(kept) == "**2.00** (2.00 to 2.00) times as fast; at least 2: kept"
+    assert bench.page.ratio(missed).endswith("at least 2: **MISSED**")
+
+
+def test_a_better_auc_is_as_good_where_methods_differ(bench):
+    rng = np.random.default_rng(0)
+    better = rng.normal(2, 1, 80), rng.normal(0, 1, 60)
+    worse = better[0] - 1.5, better[1]
+    assert bench.pairs.compare_aucs(better, worse, may_be_better=True).is_equal
+    assert not bench.pairs.compare_aucs(worse, better, may_be_better=True).is_equal
+    assert not bench.pairs.compare_aucs(better, worse).is_equal
 
 
 def test_aucs_are_compared_pairwise(bench):
@@ -363,3 +388,63 @@ def test_the_scanners_are_pinned_by_hash():
     assert {"picklescan", "modelscan", "fickling"} <= set(pinned)
     assert sum("--hash=sha256:" in line for line in lines) >= len(pinned)
     assert not any("index" in line or "://" in line for line in lines)
+
+
+def test_attacks_of_one_pass_are_those_that_the_harness_runs(bench):
+    names = [attack.name for attack in bench.one_pass.attacks()]
+    assert len(names) == len(set(names)) >= 12
+    assert {name.split()[0] for name in names} >= {
+        "mia.loss",
+        "mia.mlp",
+        "mia.rmia",
+        "mia.quantile",
+    }
+    assert not {"mia.label_noise", "mia.lira_online"} & {name.split()[0] for name in names}
+
+
+def test_all_attacks_of_one_pass_score_every_sample(bench, monkeypatch):
+    """One pass, and the loss attack is the bare pass's loss."""
+    ground = bench.ground.Ground(is_quick=True)
+    subject = bench.ground._made_up(ground._effort)
+    audit = bench.bench_score_attacks.first(subject.audit, 300)
+    target = bench.ground.uncached(subject.target)
+    passed, run = [], target.engine.run
+    monkeypatch.setattr(target.engine, "run", lambda load, n: passed.append(n) or run(load, n))
+    scores = bench.one_pass.run_all(target, audit, bench.one_pass.stand_ins(audit, 10))
+    assert all(len(values) == 300 for values in scores.values()) and passed == [300]
+    bare = bench.bench_score_attacks.bare_pass(target.engine, audit.data.audit)
+    judged = bench.bench_score_attacks.judged(
+        scores, bare, audit.data.audit.labels, audit.is_member
+    )
+    assert judged.is_equal and "all finite" in judged.figures
+    scores["mia.entropy"][0] = np.nan
+    assert not bench.bench_score_attacks.judged(
+        scores, bare, audit.data.audit.labels, audit.is_member
+    ).is_equal
+
+
+def test_the_toolbox_learns_from_a_half_of_either_side(bench):
+    rng = np.random.default_rng(0)
+    is_member = rng.random(101) < 0.5
+    known = np.zeros(101, bool)
+    for side in (True, False):
+        known[np.flatnonzero(is_member == side)[::2]] = True
+    samples = bench.art_attacks.Samples(
+        np.zeros((101, 3, 2, 2), np.float32), np.zeros(101, np.int64), is_member, known
+    )
+    assert bench.art_attacks.scored("rule", samples).all()
+    assert not (bench.art_attacks.scored("nn", samples) & known).any()
+    ours = {"mia.modified_entropy (per_class False)": is_member + rng.normal(0, 1, 101)}
+    judge = bench.bench_membership_art.judged
+    its = rng.normal(0, 1, (~known).sum())
+    assert judge(ours, its, "nn", samples).is_equal
+    told = is_member[~known] + rng.normal(0, 0.1, (~known).sum())
+    quality = judge(ours, told, "nn", samples)
+    assert not quality.is_equal and "the other's 1.0000" in quality.figures
+
+
+def test_a_missing_toolbox_is_named(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench.art_attacks, "PEERS", tmp_path)
+    monkeypatch.setitem(sys.modules, "art", None)
+    with pytest.raises(ResourceError, match="adversarial-robustness-toolbox is not installed"):
+        bench.art_attacks.toolbox()

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 Masks = NDArray[np.bool_]
+Array = TypeVar("Array", Floats, Masks)
 Score = Callable[[Floats, Labels], Floats]
 """A score from one forward pass: log posteriors ``[n, K]`` and labels ``[n]`` -> ``[n]``."""
 
@@ -106,6 +108,11 @@ class References:
         Raises:
             RefusedError: If no reference may speak for some sample.
         """
+        if side not in self._drawn:  # every attack asks again
+            self._drawn[side] = _kept(self._draw(side))
+        return self._drawn[side]
+
+    def _draw(self, side: Literal["out", "in"]) -> Masks:
         mask, m = self._mask(side), self._checked(side)
         counts = mask.sum(0)
         chosen = mask.copy()
@@ -131,12 +138,21 @@ class References:
         Raises:
             RefusedError: If no reference may speak for some sample.
         """
+        return self._mean
+
+    @cached_property
+    def _drawn(self) -> dict[str, Masks]:
+        return {}
+
+    @cached_property
+    def _mean(self) -> Floats:
         mask = self.speakers("out")
         total = np.zeros_like(self.answers(0))
         for r in range(len(self)):
             total += np.where(mask[r][:, None], np.exp(self.answers(r)), 0.0)
         mean = total / self.per_sample("out")
-        return np.asarray(np.log(np.maximum(mean, np.finfo(np.float64).tiny)))
+        log_mean: Floats = np.log(np.maximum(mean, np.finfo(np.float64).tiny))
+        return _kept(log_mean)
 
     def _mask(self, side: Literal["out", "in"]) -> Masks:
         return self.is_out if side == "out" else self.is_in
@@ -152,3 +168,9 @@ class References:
                 flags=["unsound-references"],
             )
         return int(counts.min())
+
+
+def _kept(array: Array) -> Array:
+    """Return an array that nobody may write to, for all share it."""
+    array.setflags(write=False)
+    return array
