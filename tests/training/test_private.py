@@ -144,6 +144,22 @@ def test_batch_normalisation_is_refused_and_replaced():
     assert not any(hasattr(p, "grad_sample") for p in module.parameters())
 
 
+class AddsInPlace(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.last = nn.Conv2d(3, 3, 1), nn.Linear(12, 3)
+
+    def forward(self, inputs):
+        hidden = self.inner(inputs)
+        hidden += inputs
+        return self.last(hidden.flatten(1))
+
+
+def test_a_network_that_adds_in_place_is_refused_in_one_line():
+    with pytest.raises(UsageError, match=r"cannot be trained with DP-SGD: .* in place"):
+        fit(AddsInPlace(), *images(), recipe=ONE_STEP, seed=0, device=CPU, mechanism=EXACT)
+
+
 def test_a_batch_normalisation_that_does_more_is_refused():
     from timm.layers import BatchNormAct2d
 

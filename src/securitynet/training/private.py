@@ -34,6 +34,9 @@ KNOWN_WARNINGS = (
     "divide by zero encountered in log",  # at a sample rate of 1
 )
 
+IN_PLACE = "is a view and is being modified inplace"
+"""Torch, where a layer's output that Opacus watches is overwritten, e.g. by ``x += shortcut``."""
+
 
 @dataclass(frozen=True)
 class Privacy:
@@ -192,6 +195,21 @@ def known_warnings_ignored() -> Iterator[None]:
         for begin in KNOWN_WARNINGS:
             warnings.filterwarnings("ignore", begin)
         yield
+
+
+@contextmanager
+def in_place_refused() -> Iterator[None]:
+    """Say in one line that a network changes a layer's output in place, as some residual ones do.
+
+    Raises:
+        UsageError: Instead of torch's error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if IN_PLACE not in str(error):
+            raise
+        raise _unfit("it changes the output of a layer in place") from None
 
 
 def _unfit(why: str) -> SecurityNetError:

@@ -20,6 +20,7 @@ from securitynet.targets.transform import with_channels_last
 from securitynet.training.private import (
     Mechanism,
     clipped_and_noised,
+    in_place_refused,
     known_warnings_ignored,
     poisson_batches,
 )
@@ -148,7 +149,8 @@ def _train(
             if stamp is not None:
                 batch = torch.from_numpy(stamp(batch.cpu().numpy(), chosen.numpy())).to(device)
             answer, is_exact = answers[chosen.to(device)], mechanism is not None
-            loss = _loss(forward, _as_pixels(batch), answer, recipe, device, is_exact=is_exact)
+            with in_place_refused():
+                loss = _loss(forward, _as_pixels(batch), answer, recipe, device, is_exact=is_exact)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
