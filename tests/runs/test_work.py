@@ -102,12 +102,7 @@ def run(tmp_path):
 
 # records
 
-QUERIES = {
-    # cross-fitted: asked once for each half that it knows
-    **dict.fromkeys(("mia.class_pvalue", "mia.mlp", "mia.mlp_top3"), 2 * 1194),
-    "mia.label_noise": 25 * 1000,
-    "mia.label_augment": 7 * 1000,
-}
+QUERIES = {"mia.label_noise": 25 * 1000, "mia.label_augment": 7 * 1000}
 
 
 def test_the_records_of_a_sound_model(card_of, run, solved):
@@ -436,9 +431,9 @@ def test_the_number_of_queries_is_what_was_really_asked(name, variant, card_of, 
     )
     (record,) = run(card_of(), name, options=variant_options(name, variant), limit=400)
     assert record.status == "ok", record.error
-    (target,) = limited
-    assert record.queries == target.n_asked > 0
-    assert target.access == get_method(name).access
+    # Each half of a cross-fit is an adversary of its own, and asks the same images.
+    assert {target.n_asked for target in limited} == {record.queries} and record.queries > 0
+    assert {target.access for target in limited} == {get_method(name).access}
 
 
 @pytest.mark.parametrize(("name", "variant"), ABOVE_LABELS, ids=str)
