@@ -13,7 +13,7 @@ from securitynet.errors import ResourceError
 from securitynet.evidence import MembershipEvidence
 from securitynet.registry import Access, method
 from securitynet.runs import plan as plans
-from securitynet.runs.adversary import references_of, run_known
+from securitynet.runs.adversary import reference_identity, references_of, run_known
 from securitynet.runs.evaluate import plan
 from securitynet.runs.grading import grade
 from securitynet.runs.plan import Audits, Settings, full_config
@@ -157,7 +157,7 @@ def test_references_that_changed_after_the_plan_are_not_used(card, digits, tmp_p
     referenced(digits, n_models=1)
     with pytest.raises(ResourceError, match="changed since"):
         references_of(job, audit, None)
-    assert references_of(replace(job, conditions={}), audit, None) is None
+    assert reference_identity(replace(job, conditions={})) is None
 
 
 def test_online_references_are_another_kind(card, digits, tmp_path, audit):

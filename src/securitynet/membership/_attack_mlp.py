@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 Floats = _scores.Floats
 Labels = _scores.Labels
+Rows = NDArray[np.float32]
 
 N_HIDDEN = 32
 N_STEPS = 150
@@ -161,27 +161,62 @@ def learn(x: Floats, is_member: NDArray[np.bool_], seed: int) -> Callable[[Float
             hint="train references on more images",
             flags=["few-known"],
         )
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.neural_network import MLPClassifier
-
     centre, spread = x.mean(0), x.std(0)
     spread = np.where(spread > 0, spread, 1.0)
-    batch = max(1, min(BATCH, len(x) // 2))
-    network = MLPClassifier(
-        (N_HIDDEN,), batch_size=batch, learning_rate_init=RATE, random_state=seed, alpha=ALPHA,
-        max_iter=max(1, round(N_STEPS * batch / len(x))), n_iter_no_change=N_STEPS * BATCH,
-    )  # fmt: skip
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the number of steps is fixed
-        network.fit(((x - centre) / spread).astype(np.float32), is_member)
-    layers = list(zip(network.coefs_, network.intercepts_, strict=True))
+    layers = _trained(((x - centre) / spread).astype(np.float32), is_member, seed)
     return lambda rows: _log_odds((rows - centre) / spread, layers)
 
 
-def _log_odds(x: Floats, layers: list[Any]) -> Floats:
+def _trained(x: Rows, is_member: NDArray[np.bool_], seed: int) -> list[Rows]:
+    """Minimise the logistic loss by Adam (Kingma & Ba, ICLR 2015, algorithm 1) on fresh batches.
+
+    A network this small spends its time in calls, so the gradient is written out.
+    """
+    rng = np.random.default_rng(seed)
+    layers = [w.astype(np.float32) for w in _initial(x.shape[1], rng)]
+    mean, square = ([np.zeros_like(w) for w in layers] for _ in range(2))
+    truth = is_member.astype(np.float32)[:, None]
+    batch = max(1, min(BATCH, len(x) // 2))
+    per_epoch = len(x) // batch
+    order = np.arange(len(x))
+    for t in range(N_STEPS):
+        if t % per_epoch == 0:
+            order = rng.permutation(len(x))
+        at = t % per_epoch * batch
+        rows = order[at : at + batch]
+        for i, slope in enumerate(_slopes(x[rows], truth[rows], layers)):
+            mean[i] += 0.1 * (slope - mean[i])
+            square[i] += 0.001 * (slope**2 - square[i])
+            unbiased = np.sqrt(square[i] / (1 - 0.999 ** (t + 1)))
+            layers[i] -= RATE * mean[i] / (1 - 0.9 ** (t + 1)) / (unbiased + 1e-8)
+    return layers
+
+
+def _initial(n_inputs: int, rng: np.random.Generator) -> list[Floats]:
+    """Return weights and offsets, uniform within Glorot & Bengio's bound (AISTATS 2010)."""
+    sides = ((n_inputs, N_HIDDEN), (N_HIDDEN, 1))
+    layers: list[Floats] = []
+    for n_in, n_out in sides:
+        bound = (6.0 / (n_in + n_out)) ** 0.5
+        layers += [rng.uniform(-bound, bound, (n_in, n_out)), rng.uniform(-bound, bound, n_out)]
+    return layers
+
+
+def _slopes(x: Rows, truth: Rows, layers: list[Rows]) -> list[Rows]:
+    """Return the gradient of the mean logistic loss plus weight decay, one array a layer's part."""
+    w1, b1, w2, b2 = layers
+    hidden = np.maximum(x @ w1 + b1, 0.0)
+    odds = np.clip(hidden @ w2 + b2, -30.0, 30.0)
+    error = (1 / (1 + np.exp(-odds)) - truth) / len(x)
+    back = (error @ w2.T) * (hidden > 0)
+    decay = ALPHA / len(x)
+    return [x.T @ back + decay * w1, back.sum(0), hidden.T @ error + decay * w2, error.sum(0)]
+
+
+def _log_odds(x: Floats, layers: list[Rows]) -> Floats:
     """Return the output before the sigmoid, which would tie the surest samples at 1."""
-    (w1, b1), (w2, b2) = layers
-    return np.asarray((np.maximum(x @ w1 + b1, 0.0) @ w2 + b2)[:, 0], dtype=np.float64)
+    w1, b1, w2, b2 = (np.asarray(part, dtype=np.float64) for part in layers)
+    return np.asarray((np.maximum(x @ w1 + b1, 0.0) @ w2 + b2)[:, 0])
 
 
 def needs_of(knowledge: str) -> tuple[str, ...]:

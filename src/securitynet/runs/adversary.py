@@ -33,7 +33,13 @@ Call = Callable[[NDArray[np.int8] | None], Any]
 """Runs a method, given the membership it may know."""
 
 
-def references_of(job: Job, audit: Audit, cache: Path | None) -> References | None:
+def reference_identity(job: Job) -> str | None:
+    """Return the identity of the references that a job was planned with, if with any."""
+    named = [job.conditions[what] for what in REFERENCES if what in job.conditions]
+    return named[-1] if named else None
+
+
+def references_of(job: Job, audit: Audit, cache: Path | None) -> References:
     """Return the references that a job was planned with.
 
     Args:
@@ -44,12 +50,9 @@ def references_of(job: Job, audit: Audit, cache: Path | None) -> References | No
     Raises:
         ResourceError: If they are no longer the ones of the plan.
     """
-    named = {what: job.conditions[what] for what in REFERENCES if what in job.conditions}
-    if not named or audit.dataset is None:
-        return None
-    what = "in_references" if "in_references" in named else "references"
-    found = load_references(audit.dataset, REFERENCES[what])
-    if found is None or found.fingerprint != named[what]:
+    kind = REFERENCES[[what for what in REFERENCES if what in job.conditions][-1]]
+    found = None if audit.dataset is None else load_references(audit.dataset, kind)
+    if found is None or found.fingerprint != reference_identity(job):
         raise ResourceError(
             f"the references of {job.dataset} have changed since this run was planned",
             hint="give the same command again",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -22,13 +22,14 @@ from securitynet.defences.channels import parse_defence
 from securitynet.errors import AccessError, RefusedError, SecurityNetError
 from securitynet.records import Evaluation, Job
 from securitynet.registry import Access, Method, get_method
-from securitynet.runs.adversary import references_of, run_known
+from securitynet.runs.adversary import reference_identity, references_of, run_known
 from securitynet.runs.grading import grade
 from securitynet.runs.plan import Group, part_of
 from securitynet.runs.store import Store
 from securitynet.targets.build import load_target
 from securitynet.targets.context import Context
 from securitynet.targets.preflight import Gate, Problem, accuracy_gate, problems
+from securitynet.targets.references import References
 from securitynet.targets.target import Target
 from securitynet.targets.threads import threads_for
 from securitynet.training.backdoors import Trigger
@@ -46,12 +47,14 @@ class Bench:
         audit: The data of the evaluation.
         gate: Outcome of the accuracy gate.
         notes: What pre-flight found and is not fatal.
+        references: Those that jobs asked for so far, by identity.
     """
 
     target: Target
     audit: Audit
     gate: Gate
     notes: tuple[Problem, ...] = ()
+    references: dict[str, References] = field(default_factory=dict)
 
     @property
     def flags(self) -> list[str]:
@@ -203,7 +206,7 @@ def _evaluate(
         cache=group.settings.cache,
         progress=progress,
         trigger=_trigger(group),
-        references=references_of(job, bench.audit, group.settings.cache),
+        references=_references(job, bench, group),
     )
     begin = time.perf_counter()
     attack = method.configure(**job.config)
@@ -234,6 +237,16 @@ def _evaluate(
         details={**graded.details, **bench.details},
     )
     return record, dict(graded.arrays)
+
+
+def _references(job: Job, bench: Bench, group: Group) -> References | None:
+    """Return a job's references; all jobs of a model share them and their answers."""
+    named = reference_identity(job)
+    if named is None:
+        return None
+    if named not in bench.references:
+        bench.references[named] = references_of(job, bench.audit, group.settings.cache)
+    return bench.references[named]
 
 
 def _as_seen(target: Target, method: Method, job: Job) -> Target:
