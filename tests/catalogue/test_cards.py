@@ -53,8 +53,8 @@ def test_cards_survive_json():
         ({"id": "local/x\x1b[2J"}, "id must be plain words"),
         ({"id": "local/evil\u202egnp"}, "id must be plain words"),
         ({"id": "a/" + "x" * 400}, "id must be plain words"),
-        ({"name": "..\\x"}, "name must be plain words"),
-        ({"provider": ".."}, "provider must be plain words"),
+        ({"id": "local/x", "name": "..\\x"}, "name must be plain words"),
+        ({"id": "local/x", "provider": ".."}, "provider must be plain words"),
     ],
 )
 def test_malformed_cards_name_the_field(change, message):

@@ -96,8 +96,11 @@ def test_what_cannot_mean_anything_is_usage(refused, material, arguments, says):
 
 
 def test_what_strangers_wrote_cannot_act_on_the_terminal(refused, net, material):
-    card = net(name="\x1b[31mred\x1b]0;title\x07", weights={"path": "gone.pt"})
+    hostile = "\x1b[31mred\x1b]0;title\x07"
+    card = net(weights={"path": f"{hostile}.pt"})
     line = refused(3, "run", "mia.loss", card, "--data", material.images, says=("red", "title"))
+    assert line.rstrip("\n").isprintable()
+    line = refused(2, "run", "mia.loss", net(name=hostile), says=("id must be plain words",))
     assert line.rstrip("\n").isprintable()
 
 
