@@ -148,6 +148,11 @@ def test_cells(make):
     assert sample_size(record) == "2,000"
 
 
+def test_the_sample_size_of_an_attack_on_a_part_of_the_samples_is_that_part(make):
+    measures = {"auc": Measure(0.5, 0.4, 0.6, 1000), "test_accuracy": Measure(0.9, n=10_000)}
+    assert sample_size(make.record(method="mia.label_noise", measures=measures)) == "1,000"
+
+
 @pytest.mark.parametrize(
     ("classes", "label", "text"),
     [

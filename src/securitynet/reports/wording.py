@@ -227,8 +227,12 @@ def shortened(text: str, length: int) -> str:
 
 
 def sample_size(record: Evaluation) -> str:
-    """Return the largest number of samples behind a record's figures."""
-    sizes = [measure.n for measure in record.measures.values() if measure.n]
+    """Return the number of samples behind a record's AUC, else the largest behind its figures.
+
+    An attack that is dear scores a part of the samples, though accuracies rest on all of them.
+    """
+    scored = [record.measures[name] for name in ("auc", "auroc") if name in record.measures]
+    sizes = [measure.n for measure in scored or record.measures.values() if measure.n]
     return count(max(sizes)) if sizes else "-"
 
 
