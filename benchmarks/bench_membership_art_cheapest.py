@@ -1,14 +1,14 @@
-"""Score attacks on membership, against the cheapest of the Adversarial Robustness Toolbox."""
+"""One attack on membership, against the cheapest of the Adversarial Robustness Toolbox."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 from art_attacks import LEARNED, Floats, Samples, attack, samples_of, toolbox
-from bench_membership_art import auc_words, judged, sides
+from bench_membership_art import OURS, auc_words, judged, sides
 from bench_score_attacks import first
 from ground import Ground, Subject, uncached
-from one_pass import Scores, n_plain, run_plain
+from one_pass import Scores, run_one
 from pairs import Comparison, Quality, timed
 
 MIN_SPEEDUP = 2.0
@@ -17,7 +17,7 @@ Table = tuple[tuple[str, ...], ...]
 
 @dataclass(frozen=True, kw_only=True)
 class MembershipArtCheapest:
-    """Our score attacks that learn nothing against the fastest attack of the toolbox.
+    """One of our score attacks, from nothing cached, against the fastest attack of the toolbox.
 
     Attributes:
         n_images: Half of them members.
@@ -36,9 +36,9 @@ class MembershipArtCheapest:
             return replace(judged(ours, other, kind, samples), table=table)
 
         return Comparison(
-            ours=f"the {n_plain()} attacks that learn nothing, in {subject.target.precision}",
+            ours=f"{OURS}, the forward pass included, in {subject.target.precision}",
             other=f"{version}, one attack: `{kind}`, fp32",
-            run_ours=lambda: run_plain(uncached(subject.target), audit),
+            run_ours=lambda: run_one(uncached(subject.target), audit, OURS),
             run_other=lambda: attack(kind, subject, samples),
             judge=judge,
             n_items=len(samples.labels),

@@ -88,6 +88,12 @@ def run_plain(target: Target, audit: Audit) -> Scores:
     return {attack.name: attack.run(target, audit, None).scores for attack in _plain()}
 
 
+def run_one(target: Target, audit: Audit, name: str) -> Scores:
+    """Run one attack that learns nothing, the first variant of its name."""
+    chosen = next(attack for attack in _plain() if attack.name.startswith(name))
+    return {chosen.name: chosen.run(target, audit, None).scores}
+
+
 def n_plain() -> int:
     """Return how many those are."""
     return len(_plain())
