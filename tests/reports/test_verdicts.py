@@ -146,7 +146,7 @@ def test_a_tpr_beyond_guessing_is_told(attack):
     assert "At 1% false accusations mia.loss finds a share of 0.120 [0.09, 0.15]" in sentence
 
 
-@pytest.mark.parametrize("flag", ["null-failed", "constant-scores"])
+@pytest.mark.parametrize("flag", ["null-failed", "constant-scores", "one-control"])
 def test_a_figure_whose_control_failed_does_not_count(attack, flag):
     verdict = only([attack((0.9, 0.88, 0.92), flags=(flag,))])
     assert (verdict.tone, verdict.word) == ("unknown", "No usable figure")

@@ -65,7 +65,7 @@ def test_no_score_that_counts_was_made_with_its_own_membership(audit):
         return MembershipEvidence(np.where(known == -1, 0.5, 9.0), flags=("mine",))
 
     evidence = run_known(KNOWING, audit, call)
-    assert (evidence.scores == 0.5).all() and evidence.flags == ("mine",)
+    assert (evidence.scores == 0.5).all() and evidence.flags == ("mine", "one-control")
     first, second = seen
     assert ((first == -1) ^ (second == -1)).all()
     for known in seen:
@@ -94,6 +94,7 @@ def test_nulls_are_cross_fitted_too_and_a_part_of_the_samples_is_not(audit):
 
     evidence = run_known(KNOWING, audit, call)
     assert (evidence.target_free == 1.25).all() and (evidence.random_target == 2.25).all()
+    assert "one-control" not in evidence.flags
     with pytest.raises(ValueError, match="all samples"):
         run_known(KNOWING, audit, lambda known: MembershipEvidence(known[:5], index=np.arange(5)))
 

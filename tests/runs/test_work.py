@@ -119,7 +119,7 @@ def test_the_records_of_a_sound_model(card_of, run, solved):
         assert record.details["parity"]["precision"] == facts["precision"]
         assert record.details["parity"]["label_agreement"] >= 0.999
         assert record.details["preflight"] == []
-        assert set(record.flags) <= {"few-nonmembers", "untuned-noise"}
+        assert set(record.flags) <= {"few-nonmembers", "untuned-noise", "one-control"}
         json.dumps(record.to_json(), allow_nan=False)
     gap = next(record for record in outcome if record.method == "mia.correctness")
     half = (1 + gap.measures["gap"].value) / 2

@@ -195,7 +195,8 @@ def _seedless(records: Sequence[Evaluation]) -> Labeller:
 
 
 def _group(section: Section, name: str, records: Sequence[Evaluation]) -> Group:
-    usable = [r for r in records if r.status == "ok" and "null-failed" not in r.flags]
+    unsound = {"null-failed", "one-control"}
+    usable = [r for r in records if r.status == "ok" and not unsound.intersection(r.flags)]
     names = [n for n in section.names if n not in UNGROUPED]
     return Group(
         section.title,

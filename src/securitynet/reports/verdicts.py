@@ -41,7 +41,7 @@ MEANINGFUL_TPR = 0.05
 MEANINGFUL_GAIN = 0.1
 """Effects below these would hardly matter to anybody; see the module's text."""
 RATE = 0.01
-UNRANKED = {"null-failed", "constant-scores"}
+UNRANKED = {"null-failed", "constant-scores", "one-control"}
 CAVEATS = (
     "accuracy-gate", "chance-level", "constant-target", "trigger-not-reached", "weak-trigger",
 )  # fmt: skip

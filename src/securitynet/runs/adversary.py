@@ -27,6 +27,8 @@ from securitynet.targets.references import References, Shadow
 from securitynet.targets.target import Target
 from securitynet.training.manifests import ReferenceSet, folds_of, load_references
 
+ONE_CONTROL = "one-control"
+"""Flag of a learned figure without the control that never asks the target: references give it."""
 MEMORY_BYTES = 2**29
 """References' answers that are kept at hand."""
 Call = Callable[[NDArray[np.int8] | None], Any]
@@ -139,6 +141,8 @@ def _joined(parts: list[MembershipEvidence], half: NDArray[np.int64]) -> Members
         return None if sides[0] is None else np.where(half == 0, sides[1], sides[0])
 
     flags = dict.fromkeys(flag for part in parts for flag in part.flags)
+    if parts[0].target_free is None:
+        flags[ONE_CONTROL] = None
     return replace(
         parts[0],
         **{name: join(name) for name in ("scores", "target_free", "random_target")},
