@@ -11,13 +11,14 @@ import json
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from securitynet.catalogue.hub_client import ask, unanswered
 from securitynet.catalogue.hub_rows import Row, read_model
+from securitynet.catalogue.local_table import open_table
 from securitynet.errors import ResourceError, UsageError
 from securitynet.files.download import check_url
 from securitynet.files.folders import cache_folder
@@ -156,20 +157,8 @@ def _repo(row: Row) -> str:
     return str(row["id"]).partition("@")[0]
 
 
-@contextlib.contextmanager
-def _opened() -> Iterator[sqlite3.Connection]:
-    path = table_path()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.closing(sqlite3.connect(path, timeout=10)) as table:
-            table.executescript(TABLES)
-            yield table
-    except (OSError, sqlite3.Error) as error:
-        raise ResourceError(
-            f"cannot use the table of the hub: {getattr(error, 'strerror', None) or error}",
-            where=path,
-            hint="delete it and list again with --refresh, or set SECURITYNET_CACHE",
-        ) from error
+def _opened() -> contextlib.AbstractContextManager[sqlite3.Connection]:
+    return open_table(table_path(), TABLES, "the hub")
 
 
 def _page(url: str | None, size: int) -> tuple[list[Any], str | None]:

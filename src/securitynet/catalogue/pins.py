@@ -11,7 +11,7 @@ import json
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,9 +19,10 @@ from typing import Any
 
 from securitynet.catalogue.hub_client import ask, unanswered
 from securitynet.catalogue.hub_rows import REVISION, licence_of
+from securitynet.catalogue.local_table import open_table
 from securitynet.catalogue.schema import UNKNOWN_LICENCE
 from securitynet.catalogue.tables import Row, rows
-from securitynet.errors import ResourceError, UsageError
+from securitynet.errors import UsageError
 from securitynet.files.download import check_url
 from securitynet.files.folders import cache_folder
 from securitynet.files.hub import HUB, hub_endpoint
@@ -150,20 +151,8 @@ def read_answer(item: Any) -> Answer | None:
     return {"revision": info.sha, "is_gated": is_gated, "licence": licence, "files": files}
 
 
-@contextlib.contextmanager
-def _opened() -> Iterator[sqlite3.Connection]:
-    path = pins_path()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.closing(sqlite3.connect(path, timeout=10)) as table:
-            table.execute(TABLE)
-            yield table
-    except (OSError, sqlite3.Error) as error:
-        raise ResourceError(
-            f"cannot use the table of pins: {getattr(error, 'strerror', None) or error}",
-            where=path,
-            hint="delete it and list again with --refresh, or set SECURITYNET_CACHE",
-        ) from error
+def _opened() -> contextlib.AbstractContextManager[sqlite3.Connection]:
+    return open_table(pins_path(), TABLE, "pins")
 
 
 def answers() -> dict[str, Answer]:

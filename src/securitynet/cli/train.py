@@ -171,7 +171,9 @@ def train(
         n_train=n_train,
         privacy=privacy,
     )
-    _print(_trained(plan, data, numbers, flip, out, quiet=quiet), is_json=json)
+    cards = _trained(plan, data, numbers, flip, out, quiet=quiet)
+    audit = f"securitynet run membership,stealing,backdoor {cards[0]['card']}"
+    _print(cards, f"audit one: {audit}", is_json=json)
 
 
 def _privacy(epsilon: float | None, delta: float | None, clip: float | None) -> Privacy | None:
@@ -224,12 +226,8 @@ def _train_references(
         recipe = replace(plan.recipe, is_flipped=dataset.is_mirrored if flip is None else flip)
         found, folder = train_references(replace(plan, recipe=recipe), dataset, progress)
     cards = [_read(folder / model.card.name / "card.json") for model in found.models]
-    if is_json:
-        print_json(cards)
-        return
-    for card in cards:
-        console().print(_summary(card), markup=False, soft_wrap=True)
-    note(f"used from now on: securitynet run membership MODEL --data {data}")
+    audit = f"securitynet run membership MODEL --data {data}"
+    _print(cards, f"used from now on: {audit}", is_json=is_json)
 
 
 def _architecture(architecture: str | None, start: str | None) -> str:
@@ -261,13 +259,13 @@ def _read(path: Path) -> dict[str, Any]:
     return {**card, "card": str(path)}
 
 
-def _print(cards: list[dict[str, Any]], *, is_json: bool) -> None:
+def _print(cards: list[dict[str, Any]], hint: str, *, is_json: bool) -> None:
     if is_json:
         print_json(cards)
         return
     for card in cards:
         console().print(_summary(card), markup=False, soft_wrap=True)
-    note(f"audit one: securitynet run membership,stealing,backdoor {cards[0]['card']}")
+    note(hint)
 
 
 def _summary(card: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from securitynet.evidence import MembershipEvidence
 from securitynet.membership import _scores
 from securitynet.membership._knowledge import FEW, known_of, references_of
 from securitynet.membership._nulls import with_nulls
+from securitynet.registry import option
 
 if TYPE_CHECKING:
     from securitynet.datasets.images import AuditData
@@ -36,6 +37,13 @@ MOST_ROWS = 20_000
 FLOOR = -60.0
 """Log posteriors below are taken as this: the standard deviation is not left to underflows."""
 KNOWLEDGE = ("partial", "shadow")
+SOUNDNESS = (
+    "What it learns could be a difference between the splits instead of memory, so the "
+    "figure counts only if the controls hold 0.5. Only samples that it did not learn from are "
+    "scored: with partial knowledge those of unknown membership, with shadow models by networks "
+    "that saw none of the same images. Shadow models must be OUT of every audited sample."
+)
+"""When the figure of such a network can be believed."""
 
 
 @dataclass(frozen=True)
@@ -219,6 +227,17 @@ def _log_odds(x: Floats, layers: list[Rows]) -> Floats:
     return np.asarray((np.maximum(x @ w1 + b1, 0.0) @ w2 + b2)[:, 0])
 
 
-def needs_of(knowledge: str) -> tuple[str, ...]:
-    """Return what a kind of knowledge takes, of `registry.KNOWLEDGE`."""
-    return ("membership",) if knowledge == "partial" else ("references",)
+@dataclass(frozen=True, kw_only=True)
+class Learning:
+    """The option that both attacks share: what the network learns from."""
+
+    knowledge: str = option(
+        "partial",
+        "Learn from half of the audited samples (partial) or from the references (shadow).",
+        choices=KNOWLEDGE,
+    )
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What this configuration cannot do without, of `registry.KNOWLEDGE`."""
+        return ("membership",) if self.knowledge == "partial" else ("references",)

@@ -37,7 +37,13 @@ Call = Callable[[NDArray[np.int8] | None], Any]
 
 def reference_identity(job: Job) -> str | None:
     """Return the identity of the references that a job was planned with, if with any."""
-    named = [job.conditions[what] for what in REFERENCES if what in job.conditions]
+    what = _planned(job)
+    return None if what is None else job.conditions[what]
+
+
+def _planned(job: Job) -> str | None:
+    """Return the condition that names a job's references; online ones also answer as OUT."""
+    named = [what for what in REFERENCES if what in job.conditions]
     return named[-1] if named else None
 
 
@@ -52,8 +58,10 @@ def references_of(job: Job, audit: Audit, cache: Path | None) -> References:
     Raises:
         ResourceError: If they are no longer the ones of the plan.
     """
-    kind = REFERENCES[[what for what in REFERENCES if what in job.conditions][-1]]
-    found = None if audit.dataset is None else load_references(audit.dataset, kind)
+    what = _planned(job)
+    found = None
+    if what is not None and audit.dataset is not None:
+        found = load_references(audit.dataset, REFERENCES[what])
     if found is None or found.fingerprint != reference_identity(job):
         raise ResourceError(
             f"the references of {job.dataset} have changed since this run was planned",
