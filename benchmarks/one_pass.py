@@ -61,6 +61,13 @@ def attacks() -> list[Attack]:
 
 NAMING = ("knowledge", "per_class")
 """Options that tell the variants of an attack apart."""
+FITTED = ("mia.mlp", "mia.mlp_top3", "mia.quantile")
+"""Attacks that fit a network or a regression."""
+
+
+def unfitted() -> list[Attack]:
+    """Return the attacks that fit nothing: formulas on answers, some of them references'."""
+    return [attack for attack in attacks() if attack.method.name not in FITTED]
 
 
 def _runner(
@@ -78,9 +85,12 @@ def _runner(
     return run
 
 
-def run_all(target: Target, audit: Audit, references: References) -> Scores:
-    """Run all of them; returns the scores of every attack on all samples."""
-    return {attack.name: attack.run(target, audit, references).scores for attack in attacks()}
+def run_all(
+    target: Target, audit: Audit, references: References, chosen: list[Attack] | None = None
+) -> Scores:
+    """Run all of them, or those chosen; returns the scores of every attack on all samples."""
+    todo = attacks() if chosen is None else chosen
+    return {attack.name: attack.run(target, audit, references).scores for attack in todo}
 
 
 def run_plain(target: Target, audit: Audit) -> Scores:

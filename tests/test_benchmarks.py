@@ -400,6 +400,9 @@ def test_attacks_of_one_pass_are_those_that_the_harness_runs(bench):
         "mia.quantile",
     }
     assert not {"mia.label_noise", "mia.lira_online"} & {name.split()[0] for name in names}
+    light = [attack.name for attack in bench.one_pass.unfitted()]
+    assert len(light) >= 12 and {"mia.rmia", "mia.lira_offline", "mia.class_pvalue"} <= set(light)
+    assert {name.split()[0] for name in set(names) - set(light)} == set(bench.one_pass.FITTED)
 
 
 def test_all_attacks_of_one_pass_score_every_sample(bench, monkeypatch):

@@ -57,29 +57,34 @@ class Quantile:
         references, labels = references_of(context, "mia.quantile"), data.audit.labels
         held = known_of(context, "mia.quantile") == 0
         features = difficulty_features(references, labels)
+        rows = self._splines().fit(features[held]).transform(features)
 
         def score(log_p: Floats) -> Floats:
             phi = _scores.scaled_logit(log_p, labels)
-            return self._standardised(features, phi, held)
+            return self._standardised(rows, phi, held)
 
         return with_nulls(score, target.log_scores(data.audit), references, context.rng)
 
-    def _standardised(self, features: Floats, phi: Floats, held: Any) -> Floats:
-        residual = phi - self._model().fit(features[held], phi[held]).predict(features)
+    def _standardised(self, rows: Floats, phi: Floats, held: Any) -> Floats:
+        residual = phi - self._fitted(rows, phi[held], held)
         size = np.abs(residual[held])
         log_size = np.log(size + _FLOOR * np.median(size) + np.finfo(np.float64).tiny)
-        log_spread = self._model().fit(features[held], log_size).predict(features)
+        log_spread = self._fitted(rows, log_size, held)
         return np.asarray(residual / np.exp(np.clip(log_spread, log_size.min(), log_size.max())))
 
-    def _model(self) -> Any:
+    def _fitted(self, rows: Floats, values: Floats, held: Any) -> Floats:
         from sklearn.linear_model import Ridge
+
+        return np.asarray(Ridge(alpha=self.ridge).fit(rows[held], values).predict(rows))
+
+    def _splines(self) -> Any:
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import SplineTransformer, StandardScaler
 
         splines = SplineTransformer(
             n_knots=self.n_knots, knots="quantile", extrapolation="linear", include_bias=False
         )
-        return make_pipeline(StandardScaler(), splines, Ridge(alpha=self.ridge))
+        return make_pipeline(StandardScaler(), splines)
 
 
 def difficulty_features(references: References, labels: _scores.Labels) -> Floats:

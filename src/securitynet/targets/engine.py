@@ -4,7 +4,8 @@ Every faster path must pass a parity check against plain fp32 before it is used;
 engine falls back, and the record says so. Three precisions:
 
 - ``fp32-plain``: the module as it was given;
-- ``fp32``: BatchNorm folded into convolutions where the graph can be traced, channels-last;
+- ``fp32``: BatchNorm folded into convolutions where the graph can be traced, channels-last, and
+  on a CPU shortcuts and activations fused with convolutions;
 - ``bf16+fp32``: that in bf16, and once more in fp32 wherever bf16 cannot decide the label.
 
 An ONNX model has no other path than the one that its exporter wrote, ``as-exported``.
@@ -16,7 +17,6 @@ margin are asked twice: labels agree again, for a few percent of fp32 work.
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -27,14 +27,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.fx.experimental.optimization import fuse
 
 from securitynet.catalogue.cards import InputSpec
 from securitynet.errors import RefusedError
 from securitynet.registry import Access
 from securitynet.targets.onnx_graph import OnnxClassifier
 from securitynet.targets.parity import Parity, compare
-from securitynet.targets.transform import PixelInput, with_channels_last
+from securitynet.targets.paths import FORWARD_ERRORS, fast_path, plain_path
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +43,6 @@ MAX_SETTLED = 0.25
 N_NOISE = 4
 MAX_FOLD_ERROR = 1e-3
 """Of the largest logit; folding is exact but for rounding, about 1e-6."""
-FORWARD_ERRORS = (
-    RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError,
-    ArithmeticError, NameError,
-)  # fmt: skip
-"""What a foreign module raises when it cannot be run, traced or copied."""
 
 Reader = Callable[[int, int], Tensor]
 Logits = NDArray[np.float32]
@@ -90,18 +84,18 @@ class Engine:
 
     def __init__(self, classifier: nn.Module, spec: InputSpec, device: torch.device) -> None:
         """Freeze the classifier and put the pixel transform in front of it."""
-        self.device = device
-        self.plain = _frozen(PixelInput(spec), _copied(classifier)).to(device)
+        self.device, self._spec = device, spec
+        self.plain = plain_path(classifier, spec, device)
         self.facts = classifier.facts if isinstance(classifier, OnnxClassifier) else {}
         is_exported = bool(self.facts)
         self.access = Access.LOGITS if is_exported else Access.WEIGHTS
-        self.fast = self.plain if is_exported else _fast(self.plain[1], spec, device)
+        self.fast = self.plain if is_exported else fast_path(self.plain[1], spec, device)
         self.precision = EXPORTED if is_exported else FOLDED
         self.parity: Parity | None = None
         self.gives_posteriors = False
         self.batch_size = _first_batch(spec, device)
         self._doubt = 0.0
-        self._rehearse(spec)
+        self._rehearse()
 
     def choose(self, labels: Sequence[int], num_classes: int) -> None:
         """Keep these classes only, of so many that the classifier must have."""
@@ -200,20 +194,25 @@ class Engine:
 
             logits[doubtful] = self._pass(self.fast, read, len(doubtful))
 
+    def _unfuse(self) -> None:
+        self.fast = fast_path(self.plain[1], self._spec, self.device, is_fused=False)
+
     def _fall_back(self) -> None:
         self.fast, self.precision, self._doubt = self.plain, PLAIN, 0.0
         log.warning("fast inference differs from plain fp32: falling back to plain fp32")
 
-    def _rehearse(self, spec: InputSpec) -> None:
+    def _rehearse(self) -> None:
         """Put noise through both paths: drop a fold that changes answers, notice posteriors."""
         generator = torch.Generator().manual_seed(0)
-        noise = torch.rand(N_NOISE, spec.channels, *spec.sides, generator=generator)
+        noise = torch.rand(N_NOISE, self._spec.channels, *self._spec.sides, generator=generator)
         try:
             plain = self._logits(self.plain, noise)
         except (*FORWARD_ERRORS, RefusedError):
             return  # pre-flight finds it too, and says what is wrong
-        if self.fast is not self.plain and not self._folds_exactly(noise, plain):
-            self._fall_back()
+        for step_back in (self._unfuse, self._fall_back):
+            if self.fast is self.plain or self._folds_exactly(noise, plain):
+                break
+            step_back()
         if _are_posteriors(plain):
             self.gives_posteriors = True
             for path in dict.fromkeys((self.plain, self.fast)):
@@ -356,35 +355,6 @@ def _first_batch(spec: InputSpec, device: torch.device) -> int:
 
 def _reader(batch: Tensor) -> Reader:
     return lambda start, stop: batch[start:stop]
-
-
-def _frozen(pixel_input: PixelInput, classifier: nn.Module) -> nn.Sequential:
-    module = nn.Sequential(pixel_input, classifier).float().eval()
-    return module.requires_grad_(False)
-
-
-def _fast(classifier: nn.Module, spec: InputSpec, device: torch.device) -> nn.Sequential:
-    fast = _frozen(PixelInput(spec, torch.channels_last), _folded(classifier)).to(device)
-    with_channels_last(fast, len(spec.sides))
-    return fast
-
-
-def _copied(module: nn.Module) -> nn.Module:
-    """Copy a module; one that keeps computed tensors (weight norm) cannot be and is used itself."""
-    try:
-        return copy.deepcopy(module)
-    except FORWARD_ERRORS as error:
-        log.debug("the module cannot be copied: %s", error)
-        return module
-
-
-def _folded(module: nn.Module) -> nn.Module:
-    """Fold BatchNorm into convolutions where the graph can be traced, else copy."""
-    try:
-        return fuse(module)
-    except FORWARD_ERRORS as error:
-        log.debug("BatchNorm not folded: %s", error)
-        return _copied(module)
 
 
 def _are_posteriors(outputs: Logits) -> bool:

@@ -17,7 +17,8 @@ from securitynet.catalogue.cards import Claim, InputSpec
 from securitynet.datasets.images import Audit, Images
 from securitynet.errors import RefusedError
 from securitynet.metrics.intervals import Z95, clopper_pearson
-from securitynet.targets.engine import FORWARD_ERRORS, Engine, as_logits, is_out_of_memory
+from securitynet.targets.engine import Engine, as_logits, is_out_of_memory
+from securitynet.targets.paths import FORWARD_ERRORS
 from securitynet.targets.target import Target, as_pixels
 
 MAX_CLAIM_DIFFERENCE = 0.01

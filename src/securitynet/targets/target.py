@@ -27,7 +27,7 @@ from securitynet.targets.parity import Parity
 log = logging.getLogger(__name__)
 
 Queries = Images | Tensor | Pixels
-OUTPUTS = 2
+OUTPUTS = 3
 """Rises when the same model and images get other answers, or are kept in another form."""
 DAMAGE = (
     ValueError, OSError, EOFError, LookupError, TypeError, AttributeError, RuntimeError,
