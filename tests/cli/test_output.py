@@ -213,6 +213,33 @@ def test_doctor_names_what_is_missing_and_how_to_get_it(cli, filled):
     assert "2 records" in done.out
 
 
+def test_doctor_names_extras_and_how_to_install_them(cli, filled, monkeypatch):
+    from importlib import metadata
+
+    found = metadata.version
+    hidden = {"opacus": metadata.PackageNotFoundError("opacus")}
+
+    def version(name):
+        if name in hidden:
+            raise hidden[name]
+        return found(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert "opacus missing (pip install 'securitynet[dp]')" in cli("doctor", "--store", filled).out
+    done = cli("doctor", "--json", "--store", filled)
+    assert done.json["extras"] == {"onnxruntime": found("onnxruntime"), "opacus": None}
+    assert done.code == 0, "an extra may be missing"
+
+
+@pytest.mark.parametrize(
+    ("form", "threats"),
+    [("onnx", "membership,stealing"), ("safetensors", "membership,stealing,backdoor")],
+)
+def test_no_backdoor_search_is_proposed_for_a_model_without_gradients(form, threats, cli, net):
+    card = net(weights={"path": f"net.{form}", "format": form})
+    assert f"securitynet run {threats} {card}" in cli("show", card).err
+
+
 def test_doctor_sweeps_what_nothing_refers_to(cli, filled):
     kept = {path for path in filled.rglob("*") if path.is_file()}
     for name in ("results/ab/.x.json.123.tmp", f"blobs/cd/{'cd' * 32}.npz"):

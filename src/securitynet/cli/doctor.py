@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +26,8 @@ from securitynet.cli.common import (
 from securitynet.errors import EXIT_ENVIRONMENT, EXIT_INTEGRITY
 
 PACKAGES = ("torch", "torchvision", "timm", "pytorchcv", "safetensors", "numpy", "scipy")
+EXTRAS = {"onnx": "onnxruntime", "dp": "opacus"}
+"""What `securitynet[NAME]` installs."""
 MIN_TORCH = (2, 10)
 
 
@@ -74,7 +76,8 @@ def _facts(folder: Path, *, gc: bool) -> dict[str, Any]:
     kept = Store(folder)
     problems = kept.problems()  # first: of a damaged record nobody knows which arrays it names
     return {
-        "packages": _packages(),
+        "packages": _versions(PACKAGES),
+        "extras": _versions(EXTRAS.values()),
         "python": platform.python_version(),
         "cores": os.cpu_count(),
         "store": _folder(folder),
@@ -92,11 +95,11 @@ def _facts(folder: Path, *, gc: bool) -> dict[str, Any]:
     }
 
 
-def _packages() -> dict[str, str | None]:
+def _versions(names: Iterable[str]) -> dict[str, str | None]:
     from importlib.metadata import PackageNotFoundError, version
 
     found: dict[str, str | None] = {}
-    for name in PACKAGES:
+    for name in names:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -105,8 +108,9 @@ def _packages() -> dict[str, str | None]:
 
 
 def _problems() -> list[str]:
-    found = [f"{name} is not installed" for name, has in _packages().items() if has is None]
-    torch_version = _packages()["torch"]
+    packages = _versions(PACKAGES)
+    found = [f"{name} is not installed" for name, has in packages.items() if has is None]
+    torch_version = packages["torch"]
     if torch_version is not None:
         numbers = tuple(int(part) for part in torch_version.split("+")[0].split(".")[:2])
         if numbers < MIN_TORCH:
@@ -129,6 +133,7 @@ def _said(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     packages = facts["packages"].items()
     found = ", ".join(f"{name} {has or 'missing'}" for name, has in packages)
     yield "environment", f"Python {facts['python']}, {found}, {facts['cores']} cores"
+    yield "extras", ", ".join(map(_extra, EXTRAS, facts["extras"].values()))
     yield "results", f"{_place(facts['store'])}; {facts['records']:,} records (--store)"
     yield "cache", f"{_place(facts['cache'])} (SECURITYNET_CACHE)"
     yield "data folders", f"{', '.join(facts['data'])} (SECURITYNET_DATA)"
@@ -159,3 +164,8 @@ def _said_of_data(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _place(folder: dict[str, Any]) -> str:
     state = "" if folder["exists"] else ", not made yet"
     return f"{folder['path']}{state}, {folder['free_bytes'] / 2**30:.1f} GiB free"
+
+
+def _extra(extra: str, has: str | None) -> str:
+    package = EXTRAS[extra]
+    return f"{package} {has}" if has else f"{package} missing (pip install 'securitynet[{extra}]')"

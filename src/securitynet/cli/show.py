@@ -97,7 +97,9 @@ def _result(prefix: str, store: Any) -> dict[str, Any] | None:
 
 
 def _model(card: Mapping[str, Any], name: str) -> tuple[Facts, str]:
-    return _model_facts(card), f"audit it: securitynet run membership,stealing,backdoor {name}"
+    is_open = card["weights"]["format"] != "onnx"
+    threats = "membership,stealing,backdoor" if is_open else "membership,stealing"
+    return _model_facts(card), f"audit it: securitynet run {threats} {name}"
 
 
 def _model_facts(card: Mapping[str, Any]) -> Facts:

@@ -26,6 +26,7 @@ from securitynet.cli.run import parse_seeds
 from securitynet.errors import UsageError
 
 if TYPE_CHECKING:
+    from securitynet.datasets.images import Dataset
     from securitynet.training.private import Privacy
     from securitynet.training.references import ReferencePlan
     from securitynet.training.selftrained import TrainingPlan
@@ -198,7 +199,7 @@ def _trained(
     cards: list[dict[str, Any]] = []
     with progress_bar("train", quiet=quiet) as progress:
         dataset = load_dataset(data, progress=progress)
-        recipe = replace(plan.recipe, is_flipped=dataset.is_mirrored if flip is None else flip)
+        recipe = _flipped(plan.recipe, dataset, flip)
         for seed in seeds:
             mine = replace(plan, name=f"{plan.name}-s{seed}", recipe=recipe, seed=seed)
             cards += [_read(path) for path in train_models(mine, dataset, out, progress)]
@@ -223,8 +224,8 @@ def _train_references(
 
     with progress_bar("train", quiet=quiet) as progress:
         dataset = load_dataset(data, progress=progress)
-        recipe = replace(plan.recipe, is_flipped=dataset.is_mirrored if flip is None else flip)
-        found, folder = train_references(replace(plan, recipe=recipe), dataset, progress)
+        plan = replace(plan, recipe=_flipped(plan.recipe, dataset, flip))
+        found, folder = train_references(plan, dataset, progress)
     cards = [_read(folder / model.card.name / "card.json") for model in found.models]
     audit = f"securitynet run membership MODEL --data {data}"
     _print(cards, f"used from now on: {audit}", is_json=is_json)
@@ -247,6 +248,11 @@ def _recipe(start: str | None, **changes: Any) -> Recipe:
 
     recipe = Recipe() if start is None else FINE_TUNING
     return replace(recipe, **{k: v for k, v in changes.items() if v is not None})
+
+
+def _flipped(recipe: Recipe, dataset: Dataset, flip: bool | None) -> Recipe:
+    """Flip images if asked to, by default where a mirror image is one of the data set."""
+    return replace(recipe, is_flipped=dataset.is_mirrored if flip is None else flip)
 
 
 def _name(model: str, data: str, change: str | None) -> str:
