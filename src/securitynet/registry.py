@@ -3,21 +3,27 @@
 A method is its frozen configuration: a keyword-only frozen dataclass with one ``__call__``.
 From that one class follow the command-line options, the documentation row, the fingerprint
 in the record and the contract tests. Third parties register by the entry-point group
-``securitynet.methods``. Standard library only: listing methods imports no torch.
+``securitynet.methods``, or name their files in ``SECURITYNET_METHODS``. Standard library only:
+listing methods imports no torch.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
+import importlib.util
 import inspect
+import os
 import pkgutil
+import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, TypeVar
 
 from securitynet.errors import UsageError, unknown_id
@@ -32,6 +38,10 @@ KNOWLEDGE = {
     "--kind online`",
 }
 """What an adversary may have besides the target, and what it is."""
+
+
+FILES = "SECURITYNET_METHODS"
+"""Environment variable: files of methods of one's own, separated as in ``PATH``."""
 
 
 class Access(IntEnum):
@@ -152,6 +162,11 @@ class Method:
         return self.name.split(".", 1)[0]
 
     @property
+    def source(self) -> str | None:
+        """The sha256 of the file of one's own that it is defined in, ``None`` in a package."""
+        return _SOURCES.get(self.config.__module__)
+
+    @property
     def summary(self) -> str:
         """The first line of the docstring."""
         return (self.config.__doc__ or "").strip().split("\n", 1)[0]
@@ -216,6 +231,7 @@ class Method:
 
 
 _METHODS: dict[str, Method] = {}
+_SOURCES: dict[str, str] = {}
 _Config = TypeVar("_Config", bound=type)
 
 
@@ -260,8 +276,9 @@ def method(
             raise ValueError(f"{name}: a method is a frozen, keyword-only dataclass")
         if name.split(".", 1)[0] not in FAMILIES.values():
             raise ValueError(f"{name}: the family must be one of {', '.join(FAMILIES.values())}")
-        if name in _METHODS and _METHODS[name].config.__qualname__ != config.__qualname__:
-            raise ValueError(f"{name}: already registered by {_METHODS[name].config.__module__}")
+        known = _METHODS[name].config if name in _METHODS else config
+        if (known.__module__, known.__qualname__) != (config.__module__, config.__qualname__):
+            raise ValueError(f"{name}: already registered by {known.__module__}")
         _METHODS[name] = Method(
             name, access, paper, version, config, tuple(variants), is_seeded, tuple(needs),
             tuple(uses), cost, soundness,
@@ -281,6 +298,52 @@ def _import_all() -> None:
             importlib.import_module(f"securitynet.{folder}.{module.name}")
     for point in entry_points(group="securitynet.methods"):
         point.load()
+    for text in filter(None, os.environ.get(FILES, "").split(os.pathsep)):
+        _run_file(Path(text))
+
+
+def load_methods(path: Path) -> list[Method]:
+    """Run a Python file of one's own and return the methods that it registers.
+
+    Worker processes load it, too: its name goes into ``SECURITYNET_METHODS``.
+
+    Raises:
+        UsageError: If it cannot be run, or registers nothing, or a name that is taken.
+    """
+    known = methods()
+    path = path.resolve()
+    files = list(filter(None, os.environ.get(FILES, "").split(os.pathsep)))
+    if str(path) not in files:
+        module = _run_file(path)
+        os.environ[FILES] = os.pathsep.join([*files, str(path)])
+        known = methods()
+    else:
+        module = _module_of(path)
+    return [entry for entry in known.values() if entry.config.__module__ == module]
+
+
+def _module_of(path: Path) -> str:
+    return f"securitynet_method_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+
+
+def _run_file(path: Path) -> str:
+    """Run a file once, whatever it raises is one line; return the name of its module."""
+    name = _module_of(path)
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise UsageError("no such Python file of methods", where=path, hint="give a .py file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    _SOURCES[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the plug-in boundary: it is somebody's code
+        what = f"cannot be run: {type(error).__name__}: {error}"
+        raise UsageError(what, where=path, hint="see docs/adding-a-method.md") from error
+    if not any(entry.config.__module__ == name for entry in _METHODS.values()):
+        hint = "decorate a class with @sn.method, see docs/adding-a-method.md"
+        raise UsageError("registers no method", where=path, hint=hint)
+    return name
 
 
 def methods() -> dict[str, Method]:

@@ -1,4 +1,4 @@
-"""``securitynet add``: draft a card from a checkpoint, or check one that is to be contributed."""
+"""``securitynet add``: draft a model's card, check one to be contributed, begin a method."""
 
 from __future__ import annotations
 
@@ -28,12 +28,17 @@ class Kind(StrEnum):
     """What can be added."""
 
     model = "model"
+    method = "method"
 
 
 def add(
     what: Annotated[Kind, typer.Argument(help="What to add.")],
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A checkpoint, or a card to be checked.")
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="model: a checkpoint, or a card to be checked. method: its name, e.g. mia.margin.",
+        ),
     ],
     url: Annotated[
         str | None,
@@ -47,11 +52,16 @@ def add(
     quiet: QuietOption = False,
     verbose: VerboseOption = 0,
 ) -> None:
-    """Draft a card from what can be measured of a checkpoint, or check a card to contribute.
+    """Draft a card from a checkpoint, check a card to contribute, or begin a method of your own.
 
-    Executes nothing in it. The draft is card.json beside the checkpoint, or NAME.json with --url.
+    Executes nothing in a checkpoint; the draft is card.json beside it, or NAME.json with --url. A
+    method begins as NAME.py and test_NAME.py here: `securitynet run NAME.py MODEL` runs it.
     """
     set_verbosity(quiet, verbose)
+    if what is Kind.method:
+        _begin(source, json=json, quiet=quiet)
+        return
+    file = Path(source)
     if not file.is_file():
         raise UsageError("no checkpoint there", where=file, hint="give the file of the weights")
     if file.suffix == ".json":
@@ -83,6 +93,28 @@ def add(
         left = "\n".join(f"  {line}" for line in draft.advice)
         note(f"\nfill in before it is run (docs/cards.md):\n{left}")
         note(f"wrote {path}" if is_written else f"{path} is there already and was left as it is")
+
+
+def _begin(name: str, *, json: bool, quiet: bool) -> None:
+    """Write a method that runs as it is, and its test, into the current folder."""
+    from securitynet.cli.skeletons import skeleton
+    from securitynet.files.atomic import write_text
+
+    files = {Path(path): text for path, text in skeleton(name).items()}
+    there = [str(path) for path in files if path.exists()]
+    if there:
+        raise UsageError(
+            f"{', '.join(there)} is there already", hint="choose another name or folder"
+        )
+    for path, text in files.items():
+        write_text(path, text)
+    if json:
+        print_json({"method": name, "paths": [str(path) for path in files]})
+    if not quiet:
+        method, test = files
+        note(f"wrote {method} and {test}; docs/adding-a-method.md says what to know")
+        note(f"  securitynet run {method} MODEL      run it")
+        note(f"  python -m pytest {test}      test it")
 
 
 def _check(file: Path, *, links: bool, json: bool, quiet: bool) -> None:

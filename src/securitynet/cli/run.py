@@ -53,7 +53,10 @@ NonmembersOption = Annotated[
 def run(
     context: typer.Context,
     methods: Annotated[
-        str, typer.Argument(metavar="METHOD[,METHOD]", help="Families or methods to run.")
+        str,
+        typer.Argument(
+            metavar="METHOD[,METHOD]", help="Families, methods, or FILE.py of your own method."
+        ),
     ],
     models: Annotated[
         list[str] | None, typer.Argument(metavar="[MODEL]...", help="Catalogue ids or card files.")

@@ -18,7 +18,7 @@ from securitynet.datasets.members import HAVE_COPIES, KEPT, near_duplicates, rea
 from securitynet.defences.channels import parse_defence
 from securitynet.errors import UsageError
 from securitynet.records import Job, canonical_json
-from securitynet.registry import FAMILIES, Method, default_set, get_method
+from securitynet.registry import FAMILIES, Method, default_set, get_method, load_methods
 from securitynet.training.manifests import load_references, training_images
 from securitynet.weights.door import open_checkpoint
 from securitynet.weights.verified import unverified
@@ -80,7 +80,8 @@ def choose_methods(names: Iterable[str], options: Iterable[str] = ()) -> list[Ch
     """Resolve ``family``, ``family.name`` and ``method.key=value`` into configured methods.
 
     Args:
-        names: ``membership``, ``stealing``, ``backdoor`` or single methods; commas separate.
+        names: ``membership``, ``stealing``, ``backdoor``, single methods, or Python files of
+            methods; commas separate.
         options: ``method.key=value`` settings; they apply to every variant of the method.
 
     Returns:
@@ -92,10 +93,8 @@ def choose_methods(names: Iterable[str], options: Iterable[str] = ()) -> list[Ch
     asked = [part.strip() for name in names for part in name.split(",") if part.strip()]
     if not asked:
         raise UsageError("no method given", hint="see `securitynet list methods`")
+    pairs = [pair for name in asked for pair in _named(name)]
     overrides = _parse_options(options)
-    pairs: list[Choice] = []
-    for name in asked:
-        pairs += default_set(name) if name in FAMILIES else [(get_method(name), {})]
     unused = set(overrides) - {method.name for method, _ in pairs}
     if unused:
         raise UsageError(
@@ -107,6 +106,13 @@ def choose_methods(names: Iterable[str], options: Iterable[str] = ()) -> list[Ch
         config = full_config(method, {**variant, **overrides.get(method.name, {})})
         chosen.setdefault(method.name + canonical_json(config), (method, config))
     return list(chosen.values())
+
+
+def _named(name: str) -> list[Choice]:
+    if name.endswith(".py"):
+        found = load_methods(Path(name))
+        return [(method, variant) for method in found for variant in method.variants or ({},)]
+    return default_set(name) if name in FAMILIES else [(get_method(name), {})]
 
 
 def full_config(method: Method, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,6 +193,8 @@ def _conditions(
     defence = settings.defence
     found = {} if defence is None else {"defence": parse_defence(defence).name}
     method, config = choice
+    if method.source is not None:
+        found["method_file"] = method.source
     needs = method.needs_of(config)
     for what, kind in REFERENCES.items():
         if what in (*needs, *method.uses):
