@@ -56,6 +56,18 @@ def test_digits_are_the_originals_scaled():
     assert found == sorted(map(bytes, expected.reshape(len(expected), -1)))
 
 
+def test_digits_of_both_splits_come_from_all_writers():
+    """The file goes from writer to writer; a split by order can be told by the hand alone."""
+    from sklearn.datasets import load_digits
+
+    images = np.round(load_digits().images * 255 / 16).astype(np.uint8)
+    place = {image.tobytes(): i for i, image in enumerate(images)}
+    train = load_dataset("digits").train
+    places = np.array([place[image.tobytes()] for image in train.pixels()]) / len(images)
+    counts = np.bincount((places * 6).astype(int), minlength=6)  # 300 scans each, of few writers
+    assert (np.abs(counts - len(train) / 6) < 4 * (300 * (1 / 3) * (2 / 3)) ** 0.5).all()
+
+
 def test_digits_are_kept_so_that_scikit_learn_is_imported_once(own_cache):
     first = load_dataset("digits")
     (kept,) = (own_cache / "datasets").glob("digits-*.npz")

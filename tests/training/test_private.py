@@ -35,9 +35,8 @@ ONE_STEP = Recipe(
     epochs=1, batch_size=8, momentum=1e-9, weight_decay=0.0, label_smoothing=0.0, is_augmented=False
 )
 EXACT = Mechanism(8.0, 1e-5, clip=0.2, noise_multiplier=0.0, sample_rate=1.0, n_steps=1)
-OVERFITTED = Recipe(
-    epochs=40, batch_size=64, is_augmented=False, label_smoothing=0.0, weight_decay=0.0
-)
+SHORT = Recipe(epochs=10, batch_size=64, is_augmented=False, label_smoothing=0.0, weight_decay=0.0)
+OVERFITTED = replace(SHORT, epochs=60, lr=0.2, label_smoothing=0.2)  # what is smoothed stands out
 N_TRAIN = 400
 CLIP = 1.8
 
@@ -196,7 +195,7 @@ def twins(digits, tmp_path_factory):
 
     original, DPOptimizer.step = DPOptimizer.step, step
     wanted = TrainingPlan(
-        "private", {"name": "securitynet/cnn_small", "norm": "group"}, OVERFITTED,
+        "private", {"name": "securitynet/cnn_small", "norm": "group"}, SHORT,
         n_train=N_TRAIN, privacy=Privacy(8.0),
     )  # fmt: skip
     try:
@@ -218,7 +217,7 @@ def test_the_card_says_what_opacus_accounts_for(twins):
         )
     assert facts["epsilon"] == pytest.approx(accountant.get_epsilon(delta=facts["delta"]))
     assert (facts["n_steps"], facts["delta"], facts["clip"]) == (len(steps), 1e-5, 1.0)
-    assert facts["sample_rate"] == steps_of(OVERFITTED, N_TRAIN).size / N_TRAIN
+    assert facts["sample_rate"] == steps_of(SHORT, N_TRAIN).size / N_TRAIN
     assert len(set(steps)) > 5, "Poisson sampling"
 
 
@@ -238,8 +237,10 @@ def test_the_architecture_of_the_card_is_the_one_that_was_trained(twins, digits)
         assert card.claim("test_accuracy").value == pytest.approx(float(is_right.mean()))
 
 
-def test_the_private_twin_gives_away_less(twins, tmp_path):
-    (private, twin), _ = twins
+def test_the_private_twin_gives_away_less(digits, tmp_path):
+    """Whatever the seed (0 to 4), the intervals lie at least 0.05 apart."""
+    wanted = TrainingPlan("private", "securitynet/mlp", OVERFITTED, privacy=Privacy(4.0))
+    private, twin = (load_card(path) for path in train_models(wanted, digits, tmp_path, silent))
     store = Store(tmp_path / "store")
     choices, settings = choose_methods(["mia.loss"]), Settings(cache=tmp_path)
     records = {r.model: r for r in run(plan(choices, [private, twin], settings, store), store)}
@@ -251,6 +252,6 @@ def test_the_private_twin_gives_away_less(twins, tmp_path):
 
 @pytest.mark.parametrize("other", [{"trigger": Trigger()}, {"start": "any"}])
 def test_a_guarantee_for_some_of_the_training_is_refused(digits, tmp_path, other):
-    wanted = TrainingPlan("x", "securitynet/mlp", OVERFITTED, privacy=Privacy(8.0), **other)
+    wanted = TrainingPlan("x", "securitynet/mlp", SHORT, privacy=Privacy(8.0), **other)
     with pytest.raises(UsageError, match="fresh weights"):
         train_models(wanted, digits, tmp_path, silent)
