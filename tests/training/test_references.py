@@ -11,6 +11,7 @@ from securitynet.datasets.images import make_audit
 from securitynet.datasets.library import load_dataset
 from securitynet.errors import IntegrityError, RefusedError, UsageError
 from securitynet.runs.adversary import as_references
+from securitynet.runs.plan import Audits, Settings
 from securitynet.training.manifests import (
     Reference,
     ReferenceSet,
@@ -139,6 +140,45 @@ def test_the_same_plan_trains_nothing_and_more_models_keep_the_old(digits, out):
     assert len(after) == 6 and before.items() <= after.items()
     assert more.fingerprint != out.fingerprint and folder == reference_folder(digits, "out")
     train_references(plan(), digits, silent)  # as the other tests know it
+
+
+def test_more_online_references_keep_the_old_ones(digits, online):
+    before = {m.card.name: m.card.weights.checksum for m in online.models}
+    more, _ = train_references(replace(plan(kind="online"), n_models=6), digits, silent)
+    after = {m.card.name: m.card.weights.checksum for m in more.models}
+    assert len(after) == 6 and before.items() <= after.items()
+    found = as_references(more, make_audit(digits), None)
+    assert (found.is_in.sum(0) == 3).all()  # every pair shares all samples out
+    assert len(np.unique(found.is_in, axis=1).T) == 8  # and each pair by a draw of its own
+
+
+def test_online_references_share_out_what_runs_audit_without_near_duplicates(
+    digits, tmp_path, monkeypatch
+):
+    """Without some test images the audit has other members, too: all of them need references."""
+    copies = digits.test.indices[::7]
+    for module in ("training.references", "runs.plan"):
+        monkeypatch.setattr(f"securitynet.{module}.near_duplicates", lambda dataset: copies)
+    found, _ = train_references(replace(plan(kind="online"), n_models=2), digits, silent)
+    (path,) = train_models(TrainingPlan("all", "securitynet/mlp", QUICK), digits, tmp_path, silent)
+    audit = Audits().of(load_card(path), Settings())
+    assert not np.isin(audit.data.audit.indices, copies).any()
+    assert (as_references(found, audit, None).is_in.sum(0) == 1).all()
+    for model in found.models:
+        assert not np.isin(model.trained_on, copies).any()
+
+
+def test_listed_images_are_shared_out_besides_the_audit(digits, online):
+    """A model of one's own has members and non-members of its own, which nobody saw so far."""
+    others = np.setdiff1d(digits.test.indices, make_audit(digits).data.audit.indices)
+    audit = make_audit(digits, nonmembers=others)
+    labels = audit.data.audit.labels
+    with pytest.raises(RefusedError, match=r"saw them by a coin flip.*--also FILE"):
+        as_references(online, audit, None).gather(lambda log_p, _: log_p[:, 0], labels, "in")
+    wanted = replace(plan(kind="online"), also=tuple(map(int, others)))
+    more, _ = train_references(wanted, digits, silent)
+    assert (as_references(more, audit, None).is_in.sum(0) == 1).all()
+    assert (as_references(more, make_audit(digits), None).is_in.sum(0) == 1).all()  # as before
 
 
 def test_no_test_accuracy_is_claimed_on_images_it_was_trained_on(out, online, digits):

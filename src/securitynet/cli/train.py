@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 REFERENCES = "references"
 """In the place of an architecture: train a data set's references."""
+MODELS = Path("securitynet-models")
+DEFAULT_NETWORK = "cnn_small"
+N_ONLINE = 8
+"""Online references unless a number is given: each sample is IN for four and OUT for four."""
 
 
 ArchitectureArgument = Annotated[
@@ -43,6 +47,9 @@ ArchitectureArgument = Annotated[
         help="E.g. cnn_small, or library/name; not with --from. `references`: the models that "
         "reference-based attacks on this data set need.",
     ),
+]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", help="Folder of models; default: securitynet-models.")
 ]
 BackdoorOption = Annotated[
     str | None, typer.Option("--backdoor", help="badnets or blend; adds a clean twin.")
@@ -73,13 +80,35 @@ FlipOption = Annotated[
     typer.Option("--flip/--no-flip", help="Flip left and right; default: as the data set allows."),
 ]
 KindOption = Annotated[
-    str, typer.Option("--kind", help="references: out, or online (random halves of the audit).")
+    str | None,
+    typer.Option(
+        "--kind", help="references: out, or online (random halves of the audit); default: out."
+    ),
 ]
-FoldsOption = Annotated[int, typer.Option("--folds", help="references: folds of the test split.")]
+FoldsOption = Annotated[
+    int | None,
+    typer.Option("--folds", help="references, out: folds of the test split; default: 2."),
+]
 PerFoldOption = Annotated[
-    int, typer.Option("--per-fold", help="references: models a fold; online: models in all.")
+    int | None,
+    typer.Option(
+        "--per-fold",
+        help="references: models a fold; default: 4; online: models in all, an even number; "
+        "default: 8.",
+    ),
 ]
-NetworkOption = Annotated[str, typer.Option("--network", help="references: architecture.")]
+NetworkOption = Annotated[
+    str | None, typer.Option("--network", help="references: architecture; default: cnn_small.")
+]
+AlsoOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--also",
+        metavar="FILE",
+        help="references, online: images that are audited too, listed as for `run --members`; for "
+        "a model of your own its train_indices.npy.",
+    ),
+]
 EpsilonOption = Annotated[
     float | None,
     typer.Option(
@@ -98,9 +127,7 @@ ClipOption = Annotated[
 def train(
     architecture: ArchitectureArgument = None,
     data: Annotated[str, typer.Option("--data", help="Data set name or folder.")] = "",
-    out: Annotated[Path, typer.Option("--out", help="Folder of models.")] = Path(
-        "securitynet-models"
-    ),
+    out: OutOption = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the model.")] = None,
     seeds: Annotated[str, typer.Option("--seeds", help="E.g. 0-9; one model each.")] = "0",
     backdoor: BackdoorOption = None,
@@ -117,10 +144,11 @@ def train(
     label_smoothing: SmoothingOption = None,
     augment: AugmentOption = None,
     flip: FlipOption = None,
-    kind: KindOption = "out",
-    folds: FoldsOption = 2,
-    per_fold: PerFoldOption = 4,
-    network: NetworkOption = "cnn_small",
+    kind: KindOption = None,
+    folds: FoldsOption = None,
+    per_fold: PerFoldOption = None,
+    network: NetworkOption = None,
+    also: AlsoOption = None,
     dp_epsilon: EpsilonOption = None,
     dp_delta: DeltaOption = None,
     dp_clip: ClipOption = None,
@@ -138,11 +166,17 @@ def train(
 
     if not data:
         raise UsageError("no data set given", hint="--data NAME, see `securitynet list datasets`")
+    choice = {"--kind": kind, "--folds": folds, "--per-fold": per_fold, "--network": network}
+    numbers = parse_seeds(seeds)
     is_references = architecture == REFERENCES
     if is_references:
-        _check_references(start, backdoor, n_train, dp_epsilon)
+        others = {"--from": start, "--backdoor": backdoor, "--n-train": n_train, "--name": name}
+        _check_references({**others, "--dp-epsilon": dp_epsilon, "--out": out}, numbers)
+        architecture = network or DEFAULT_NETWORK
+    else:
+        _check_model({**choice, "--also": also or None})
     privacy = _privacy(dp_epsilon, dp_delta, dp_clip)
-    architecture = _architecture(network if is_references else architecture, start)
+    architecture = _architecture(architecture, start)
     recipe = _recipe(
         start,
         epochs=epochs,
@@ -151,16 +185,11 @@ def train(
         label_smoothing=label_smoothing,
         is_augmented=augment,
     )
-    numbers = parse_seeds(seeds)
     if is_references:
-        from securitynet.training.references import ReferencePlan
-
-        wanted = ReferencePlan(kind, folds, per_fold, architecture, recipe, numbers[0])
-        _train_references(wanted, data, flip, is_json=json, quiet=quiet)
+        wanted = _reference_plan(kind, folds, per_fold, architecture, recipe, numbers[0])
+        _train_references(wanted, data, flip, also or [], is_json=json, quiet=quiet)
         return
-    trigger = None
-    if backdoor is not None:
-        trigger = Trigger(kind=backdoor, target=target_class, pattern=pattern)
+    trigger = None if backdoor is None else Trigger(backdoor, target_class, pattern)
     change = backdoor if privacy is None else f"dp{privacy.epsilon:g}"
     plan = TrainingPlan(
         name=name or _name(start or architecture, data, change),
@@ -172,7 +201,7 @@ def train(
         n_train=n_train,
         privacy=privacy,
     )
-    cards = _trained(plan, data, numbers, flip, out, quiet=quiet)
+    cards = _trained(plan, data, numbers, flip, out or MODELS, quiet=quiet)
     audit = f"securitynet run membership,stealing,backdoor {cards[0]['card']}"
     _print(cards, f"audit one: {audit}", is_json=json)
 
@@ -206,28 +235,69 @@ def _trained(
     return cards
 
 
-def _check_references(
-    start: str | None, backdoor: str | None, n_train: int | None, dp_epsilon: float | None
-) -> None:
-    if any(given is not None for given in (start, backdoor, n_train, dp_epsilon)):
+def _check_references(others: dict[str, Any], seeds: tuple[int, ...]) -> None:
+    """Refuse options that references do not have; they would be ignored."""
+    given = [name for name, value in others.items() if value is not None]
+    if given:
         raise UsageError(
-            "references take no --from, --backdoor, --n-train or --dp-epsilon",
-            hint="they are trained from scratch, on images that the audited ones are not among",
+            f"references take no {' or '.join(given)}",
+            hint="they are trained from scratch into the cache, each on its own part of the images",
+        )
+    if len(seeds) > 1:
+        raise UsageError(
+            f"{len(seeds)} seeds for one set of references",
+            hint="each reference has its own from the first on; more of them: --per-fold",
         )
 
 
+def _check_model(of_references: dict[str, Any]) -> None:
+    given = [name for name, value in of_references.items() if value is not None]
+    if given:
+        raise UsageError(
+            f"{' and '.join(given)} only with references",
+            hint="`securitynet train references --data NAME`",
+        )
+
+
+def _reference_plan(
+    kind: str | None, folds: int | None, per_fold: int | None, architecture: str, recipe: Recipe,
+    seed: int,
+) -> ReferencePlan:  # fmt: skip
+    from securitynet.training.references import ReferencePlan
+
+    given = {"kind": kind, "n_folds": folds, "n_models": per_fold}
+    if kind == "online":
+        if folds is not None:
+            raise UsageError(
+                "online references have no --folds", hint="--per-fold N trains N of them in all"
+            )
+        given["n_models"] = N_ONLINE if per_fold is None else per_fold
+    chosen: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
+    return ReferencePlan(**chosen, architecture=architecture, recipe=recipe, seed=seed)
+
+
 def _train_references(
-    plan: ReferencePlan, data: str, flip: bool | None, *, is_json: bool, quiet: bool
+    plan: ReferencePlan,
+    data: str,
+    flip: bool | None,
+    also: list[Path],
+    *,
+    is_json: bool,
+    quiet: bool,
 ) -> None:
     from securitynet.datasets.library import load_dataset
+    from securitynet.datasets.members import read_list
     from securitynet.training.references import train_references
 
     with progress_bar("train", quiet=quiet) as progress:
         dataset = load_dataset(data, progress=progress)
-        plan = replace(plan, recipe=_flipped(plan.recipe, dataset, flip))
-        found, folder = train_references(plan, dataset, progress)
+        recipe = _flipped(plan.recipe, dataset, flip)
+        listed = tuple(int(i) for path in also for i in read_list(path, dataset))
+        wanted = replace(plan, recipe=recipe, also=listed)
+        found, folder = train_references(wanted, dataset, progress)
     cards = [_read(folder / model.card.name / "card.json") for model in found.models]
-    audit = f"securitynet run membership MODEL --data {data}"
+    methods = "mia.lira_online" if plan.kind == "online" else "membership"
+    audit = f"securitynet run {methods} MODEL --data {data}"
     _print(cards, f"used from now on: {audit}", is_json=is_json)
 
 

@@ -160,11 +160,17 @@ class References:
     def _checked(self, side: Literal["out", "in"]) -> int:
         counts = self._mask(side).sum(0) if len(self) else np.zeros(1, dtype=np.int64)
         if counts.min() == 0:
-            what = "never saw" if side == "out" else "saw by a coin flip"
+            what, command = {
+                "out": ("never saw them", "train references` makes sound ones"),
+                "in": (
+                    "saw them by a coin flip",
+                    "train references --kind online --also FILE` shares the listed images out too",
+                ),
+            }[side]
             raise RefusedError(
-                f"{np.mean(counts == 0):.1%} of the samples have no reference that {what} them",
+                f"{np.mean(counts == 0):.1%} of the samples have no reference that {what}",
                 where="references",
-                hint="`securitynet train references` makes sound ones",
+                hint=f"`securitynet {command}",
                 flags=["unsound-references"],
             )
         return int(counts.min())

@@ -6,8 +6,8 @@ all non-members, so as references they answer the question by who was asked. Our
 - ``out``: on folds of the *test* split. Every sample is audited by the references of one fold,
   which never saw it: a test image by those of its own fold, which were trained on the other folds,
   and a member by those of a fold drawn for it, so that both sides have as many;
-- ``online``: each on a random half of the audited samples, members and non-members alike, so that
-  every sample is IN for half of the references and OUT for the others by a coin flip.
+- ``online``: in pairs that share the audited samples, members and non-members alike, by a coin
+  flip for each: every sample is IN for one of a pair and OUT for the other.
 
 They are kept by data set, and every model of the data set is audited with the same ones.
 """
@@ -32,6 +32,7 @@ from securitynet.training.manifests import (
     LIST,
     ReferenceSet,
     folds_of,
+    indices_sha256,
     load_references,
     reference_folder,
 )
@@ -53,6 +54,8 @@ class ReferencePlan:
         architecture: As in a card.
         recipe: How to train.
         seed: Seed of folds and halves; each model has its own on top.
+        also: Source indices of images that are audited besides those of the data set's own audit
+            (``online``), such as the members of a model of one's own.
     """
 
     kind: str = "out"
@@ -61,11 +64,17 @@ class ReferencePlan:
     architecture: str = "securitynet/cnn_small"
     recipe: Recipe = field(default_factory=Recipe)
     seed: int = 0
+    also: tuple[int, ...] = ()
 
     def check(self) -> None:
         """Raise `UsageError` if no sound references can be made this way."""
         if self.kind not in KINDS:
             raise UsageError(f"references of kind {self.kind!r}", hint="out or online")
+        if self.kind == "out" and self.also:
+            raise UsageError(
+                "references that saw none of the audited images share none out",
+                hint="--also goes with --kind online",
+            )
         if self.kind == "out" and (self.n_folds < 2 or self.n_models < 1):
             raise UsageError(
                 f"{self.n_folds} folds of {self.n_models} references leave samples without one",
@@ -100,7 +109,7 @@ def train_references(
     parts = _parts(plan, dataset)
     for i, (name, fold, chosen, seed) in enumerate(parts):
         wanted = TrainingPlan(
-            name=f"{name}-{fingerprint([asdict(plan.recipe), plan.architecture, plan.seed])[:8]}",
+            name=name,
             architecture=plan.architecture,
             recipe=plan.recipe,
             seed=seed,
@@ -129,21 +138,37 @@ def _part(progress: Progress, i: int, n: int) -> Progress:
 
 def _parts(plan: ReferencePlan, dataset: Dataset) -> list[tuple[str, int, Indices, int]]:
     """Return (name, fold, training images, seed) of every reference."""
+    usable = _without_copies(dataset)
+    recipe = [asdict(plan.recipe), plan.architecture, plan.seed]
     if plan.kind == "online":
-        pool = make_audit(dataset).data.audit.indices
-        halves = _halves(len(pool), plan.n_models, plan.seed)
-        return [(f"half{r}", -1, pool[halves[r]], plan.seed + r) for r in range(plan.n_models)]
-    copies = near_duplicates(dataset)  # a copy of an audited image would make its references IN
-    usable = np.setdiff1d(dataset.test.indices, [] if copies is None else copies)
+        audited = make_audit(dataset, nonmembers=usable).data.audit.indices
+        pool = np.union1d(audited, np.array(plan.also, dtype=np.int64))
+        mark = fingerprint([*recipe, indices_sha256(pool)])[:8]
+        return [
+            (f"half{r}-{mark}", -1, pool[half], plan.seed + r)
+            for r, half in enumerate(_halves(len(pool), plan.n_models, plan.seed))
+        ]
     folds = folds_of(dataset, plan.n_folds, plan.seed)[usable]
     return [
-        (f"fold{fold}-{r}", fold, usable[folds != fold], plan.seed + r)
+        (f"fold{fold}-{r}-{fingerprint(recipe)[:8]}", fold, usable[folds != fold], plan.seed + r)
         for fold in range(plan.n_folds)
         for r in range(plan.n_models)
     ]
 
 
-def _halves(n: int, n_models: int, seed: int) -> NDArray[np.bool_]:
-    """Return which sample each model is trained on, bool ``[R, n]``: every sample in R / 2."""
-    ranks = np.random.default_rng(seed).random((n_models, n)).argsort(0)
-    return np.asarray(ranks < n_models // 2)
+def _without_copies(dataset: Dataset) -> Indices:
+    """Return the test images that are audited; a copy of one would make its references IN."""
+    copies = near_duplicates(dataset)
+    return dataset.test.indices if copies is None else np.setdiff1d(dataset.test.indices, copies)
+
+
+def _halves(n: int, n_models: int, seed: int) -> list[NDArray[np.bool_]]:
+    """Return which samples each model is trained on, bool ``[n]``: every sample in one of a pair.
+
+    Each pair draws for itself, so that more pairs leave those that are there as they are.
+    """
+    halves: list[NDArray[np.bool_]] = []
+    for pair in range(n_models // 2):
+        is_first = np.random.default_rng([seed, pair]).permutation(n) < n // 2
+        halves += [is_first, ~is_first]
+    return halves
