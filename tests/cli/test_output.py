@@ -179,6 +179,13 @@ def test_status_counts_what_is_left_and_how_long_it_takes(cli, filled):
     assert "2 of 6 done, 4 left, about 58 s; continue with\n  securitynet " in shown
 
 
+def test_a_dry_run_says_what_each_method_costs(cli, material):
+    words = ("run", "mia.boundary,mia.loss", material.cards[0], "--data", material.images)
+    said = cli(*words, "--seeds", "0-2", "--dry-run").err
+    assert said.count("mia.boundary costs about 2,500 queries a sample") == 1
+    assert "mia.loss costs one query a sample" in said and "4 to run" in said
+
+
 def test_the_same_command_replaces_its_older_plan(cli, net, material, tmp_path):
     store = ("--store", tmp_path / "results")
     words = ("run", "mia.loss", net(), "--data", material.images, *store)

@@ -71,9 +71,7 @@ def test_misclassified_samples_lie_on_the_boundary(shades):
 
 def test_a_target_without_a_boundary_has_the_largest_distance(shades):
     images = as_pixels(shades.audit.pixels())
-    attack = HopSkipJump(
-        lambda x: np.zeros(len(x), int), 1, 10, torch.Generator().manual_seed(0), lambda share: None
-    )
+    attack = HopSkipJump(lambda x: np.zeros(len(x), int), 1, 10, torch.Generator().manual_seed(0))
     found = attack.distances(images, shades.audit.labels)
     assert set(found[:20]) == {float(SIDE)} and (found[20:] == 0).all()
 
@@ -87,6 +85,11 @@ def test_the_cost_is_said_before_and_kept(shades):
     announced = int(what.split("about ")[1].split(" ")[0].replace(",", ""))
     assert share == asked == 0 and announced == 40 * n_queries(4, 50, SIDE * SIDE)
     assert 0.5 < target.queries / announced < 1.5
+    shares = [share for share, *_ in said]
+    assert shares == sorted(shares) and shares[-1] <= 1
+    assert max(np.diff(shares)) < 0.3  # told as it goes: a round may take minutes
+    for share, what, asked in said:  # the rest of the time follows from it
+        assert what == said[0][1] and share == min(asked / announced, 1.0)
 
 
 def test_hundreds_of_samples_at_ten_rounds_cost_what_the_docs_say():

@@ -149,6 +149,8 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def _print_plan(planned: Plan, is_json: bool) -> None:
+    from securitynet.registry import get_method
+
     jobs = [job for group in planned.groups for job in group.jobs]
     if is_json:
         print_json([{"key": job.key, **job.to_json()} for job in jobs])
@@ -156,6 +158,8 @@ def _print_plan(planned: Plan, is_json: bool) -> None:
     for job in jobs:
         config = " ".join(f"{name}={value}" for name, value in job.config.items())
         line(f"{job.model}  {job.method}  {config}".rstrip())
+    for name in dict.fromkeys(job.method for job in jobs):
+        note(f"{name} costs {get_method(name).cost}")
     note(f"{len(jobs)} to run, {len(planned.finished)} finished already")
     for record in planned.problems:
         note(f"{record.model}: {record.error}")

@@ -31,14 +31,12 @@ class HopSkipJump:
         iterations: Rounds of probing, stepping and searching.
         probes: Probes of the first round; round t has this times sqrt(t).
         generator: Draws starts and probes.
-        progress: Told the share done.
     """
 
     ask: Callable[[Tensor], NDArray[np.int64]]
     iterations: int
     probes: int
     generator: torch.Generator
-    progress: Callable[[float], None]
 
     def distances(self, images: Tensor, labels: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return each image's L2 distance to the nearest image found that is labelled otherwise.
@@ -68,7 +66,6 @@ class HopSkipJump:
         edge = self._search(x, start, y)
         best = _norm(edge - x)
         for t in range(1, self.iterations + 1):
-            self.progress((t - 1) / self.iterations)
             distance = _norm(edge - x)
             width = float(x[0].numel() ** 0.5) * self._tolerance(x)
             delta = distance * width if t > 1 else torch.full_like(distance, FIRST_DELTA)

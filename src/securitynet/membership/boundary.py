@@ -10,6 +10,10 @@ from securitynet.membership._subset import draw
 from securitynet.registry import Access, method, option
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
     from securitynet.datasets.images import AuditData
     from securitynet.targets.context import Context
     from securitynet.targets.target import Target
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
     "Li & Zhang, CCS 2021, arXiv 2007.15528; distance by HopSkipJump, Chen, Jordan & Wainwright, "
     "S&P 2020, arXiv 1904.02144",
     cost="about 2,500 queries a sample of CIFAR's size at 10 iterations: 500,000 by default, about "
-    "4 minutes for ResNet-20 on two cores; the run says it before it starts",
+    "4 minutes for ResNet-20 on two cores",
     soundness="Needs no reference and no training: nothing can leak membership into the score. The "
     "distance is an upper bound, the looser the fewer the queries; 200 samples show an AUC within "
     "about 0.08.",
@@ -52,15 +56,23 @@ class Boundary:
         index = draw(data.audit, self.samples, context.rng)
         images = data.audit if index is None else data.audit.take(index)
         pixels = as_pixels(images.pixels())
-        each = n_queries(self.iterations, self.probes, pixels[0].numel())
-        what = f"{len(images)} samples, about {each * len(images):,} queries"
+        most = len(images) * n_queries(self.iterations, self.probes, pixels[0].numel())
+        what = f"{len(images)} samples, up to about {most:,} queries"
         context.progress(0.0, what)
+        n_asked = 0
+
+        def ask(changed: Tensor) -> NDArray[np.int64]:
+            nonlocal n_asked
+            answer = target.labels(changed)
+            n_asked += len(changed)
+            context.progress(min(n_asked / most, 1.0), what)
+            return answer
+
         attack = HopSkipJump(
-            ask=target.labels,
+            ask=ask,
             iterations=self.iterations,
             probes=self.probes,
             generator=torch.Generator().manual_seed(context.seed),
-            progress=lambda share: context.progress(share, what),
         )
         scores = attack.distances(pixels, images.labels)
         return MembershipEvidence(scores, index=index)
