@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from mpmath import mp, mpf
 from mpmath import ncdf as slow_cdf
+from scipy.special import log_softmax
 from scipy.stats import norm
 
 from securitynet.errors import RefusedError
@@ -156,6 +157,15 @@ def test_online_reaches_what_theory_allows(world):
     made = world(n=4000, seed=8, kind="half", n_references=64)
     value, error = made.auc(made.run("lira_online").scores)
     assert abs(value - norm.cdf(1 / np.sqrt(2))) < 3 * error + 0.01
+
+
+def test_a_target_unlike_its_references_is_flagged(world):
+    """One trained as the references were is like them, whatever it remembers; another is not."""
+    for gain in (0.0, 1.0, 2.0):
+        alike = world(n=1000, seed=11, gain=gain, kind="half", n_references=8)
+        assert alike.run("lira_online").flags == ()
+    alike.target.log_p = log_softmax(6 * alike.target.log_p, axis=1)
+    assert alike.run("lira_online").flags == ("references-unlike-target",)
 
 
 @pytest.mark.parametrize("name", ["lira_offline", "rmia", "difficulty", "quantile"])

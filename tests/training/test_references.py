@@ -142,6 +142,16 @@ def test_the_same_plan_trains_nothing_and_more_models_keep_the_old(digits, out):
     train_references(plan(), digits, silent)  # as the other tests know it
 
 
+def test_progress_says_how_many_on_how_many_images(digits, online):
+    said = []
+    wanted = replace(plan(kind="online"), n_models=4)
+    train_references(wanted, digits, lambda share, what: said.append((share, what)))
+    n = len(make_audit(digits).data.audit) // 2
+    start = f"reference 4/4 on {n:,} images: half3-"
+    assert said[-1][0] == 1.0 and said[-1][1].startswith(start)
+    assert said[-1][1].endswith("is trained already")  # by the fixture
+
+
 def test_more_online_references_keep_the_old_ones(digits, online):
     before = {m.card.name: m.card.weights.checksum for m in online.models}
     more, _ = train_references(replace(plan(kind="online"), n_models=6), digits, silent)

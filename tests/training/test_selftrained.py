@@ -95,6 +95,17 @@ def test_a_finished_model_is_not_trained_again(digits, tmp_path):
     assert stamps(tmp_path) == before
 
 
+def test_a_model_from_before_a_fact_was_recorded_is_not_trained_again(digits, tmp_path):
+    plan = TrainingPlan("again", "securitynet/mlp", QUICK)
+    (path,) = train_models(plan, digits, tmp_path, silent)
+    older = json.loads(path.read_text())
+    del older["training"]["privacy"]  # null in it
+    path.write_text(json.dumps(older))
+    before = stamps(tmp_path)
+    train_models(plan, digits, tmp_path, silent)
+    assert stamps(tmp_path) == before
+
+
 @pytest.mark.parametrize(
     "change",
     [{"seed": 1}, {"recipe": replace(QUICK, epochs=9)}, {"architecture": "securitynet/cnn_small"},

@@ -12,6 +12,8 @@ Floats = NDArray[np.float64]
 OWN_VARIANCE = 64
 """References from which on a sample's own variance is estimated (Carlini et al., section VI-B)."""
 _TINY = 1e-12
+_FAR = 2.0
+"""Spreads from both Gaussians; about 4% of a reference's samples lie farther from the others'."""
 
 
 class Gaussians(NamedTuple):
@@ -54,6 +56,12 @@ def log_odds_above(statistic: Floats, gaussians: Gaussians) -> Floats:
 
     z = (statistic - gaussians.mean) / gaussians.spread
     return np.asarray(log_ndtr(z) - log_ndtr(-z))
+
+
+def is_unlike(statistic: Floats, inside: Gaussians, outside: Gaussians) -> bool:
+    """Whether most samples lie far from both of their Gaussians, so that neither describes them."""
+    nearest = np.minimum(*(abs(statistic - side.mean) / side.spread for side in (inside, outside)))
+    return bool(np.median(nearest) > _FAR)
 
 
 def log_likelihood_ratio(statistic: Floats, inside: Gaussians, outside: Gaussians) -> Floats:

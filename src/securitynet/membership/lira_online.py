@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from securitynet.evidence import MembershipEvidence
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from securitynet.targets.context import Context
     from securitynet.targets.target import Target
 
+UNLIKE = "references-unlike-target"
+"""Flag of a target that answers unlike any reference, be it IN or OUT."""
+
 
 @method(
     "mia.lira_online",
@@ -24,7 +27,9 @@ if TYPE_CHECKING:
     cost="one query a sample; one pass of every reference, which must be trained for these samples",
     soundness="Every sample must be IN about half of the references, by a coin flip for each; "
     "otherwise the side it is on gives the answer away, and the pair is refused. The figure counts "
-    "only if both controls hold 0.5.",
+    "only if both controls hold 0.5. References that were trained otherwise than the target fit it "
+    "badly and find less than the offline attack: flagged `references-unlike-target`.",
+    version=2,
     needs=("in_references",),
 )
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +38,8 @@ class LiraOnline:
 
     Score: log N(phi; mu_in, s_in^2) - log N(phi; mu_out, s_out^2), with phi that of ``mia.logit``
     and each side's mean and variance over the sample's references of that side; below
-    ``own_variance`` references a side's variance is the mean of all samples' variances.
+    ``own_variance`` references a side's variance is the mean of all samples' variances. Where most
+    samples lie more than two standard deviations from both Gaussians, the ratio is one of tails.
     """
 
     own_variance: int = option(
@@ -58,4 +64,7 @@ class LiraOnline:
             phi = _scores.scaled_logit(log_p, labels)
             return _gaussians.log_likelihood_ratio(phi, inside, outside)
 
-        return with_nulls(score, target.log_scores(data.audit), references, context.rng)
+        log_p = target.log_scores(data.audit)
+        phi = _scores.scaled_logit(log_p, labels)
+        flags = (UNLIKE,) if _gaussians.is_unlike(phi, inside, outside) else ()
+        return replace(with_nulls(score, log_p, references, context.rng), flags=flags)

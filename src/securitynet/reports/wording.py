@@ -23,6 +23,7 @@ FLAGS = {
     "chance-level": "The model is no better than guessing on these images, so attacks on it mean little.",
     "null-failed": "A control without any effect is not at its null value: the figure is not ranked.",
     "one-control": "The attack learns, and without references the control that never asks the target is missing: the figure is not ranked. `securitynet train references` makes them.",
+    "references-unlike-target": "The target answers unlike any reference, so the online attack finds little: train the references as the target was (`securitynet train references --kind online` takes its recipe and `--network`).",
     "untuned-noise": "There is no reference to set the noise by: a middling one is used.",
     "constant-scores": "Every sample got the same score: the attack says nothing.",
     "constant-target": "The target gives one label to every image.",

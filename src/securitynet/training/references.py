@@ -115,7 +115,8 @@ def train_references(
             seed=seed,
             chosen=np.sort(chosen),
         )
-        train_models(wanted, dataset, folder, _part(progress, i, len(parts)))
+        title = f"reference {i + 1}/{len(parts)} on {len(chosen):,} images"
+        train_models(wanted, dataset, folder, _part(progress, i, len(parts), title))
         listed.append({"folder": wanted.name, "fold": fold})
     facts = {
         "kind": plan.kind,
@@ -132,8 +133,8 @@ def train_references(
     return found, folder
 
 
-def _part(progress: Progress, i: int, n: int) -> Progress:
-    return lambda share, what: progress((i + share) / n, f"reference {i + 1}/{n}: {what}")
+def _part(progress: Progress, i: int, n: int, title: str) -> Progress:
+    return lambda share, what: progress((i + share) / n, f"{title}: {what}")
 
 
 def _parts(plan: ReferencePlan, dataset: Dataset) -> list[tuple[str, int, Indices, int]]:

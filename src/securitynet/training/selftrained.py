@@ -282,7 +282,12 @@ def _is_trained(folder: Path, facts: Mapping[str, Any]) -> bool:
     known = dict(card.training or {})
     if isinstance(known.get("backdoor"), Mapping):
         known["backdoor"] = {k: v for k, v in known["backdoor"].items() if k not in MEASURED}
-    return is_whole and known == facts and (folder / TRAINED_ON).is_file()
+    return is_whole and _stated(known) == _stated(facts) and (folder / TRAINED_ON).is_file()
+
+
+def _stated(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is null: a manifest from before a fact was recorded lacks its name, too."""
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _attack_success(trigger: Trigger, engine: Engine, test: Images) -> dict[str, Any]:
