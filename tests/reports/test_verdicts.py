@@ -257,6 +257,14 @@ def test_flags_turn_an_absence_into_nothing_but_not_an_effect(attack, theft, tes
     assert effect.sentence.endswith(f"Read with care: {flag}.")
 
 
+def test_an_attack_with_references_unlike_the_target_shows_nothing_alone(attack):
+    badly = attack((0.5, 0.48, 0.52), method="mia.lira_online", flags=("references-unlike-target",))
+    assert only([badly]).word == "Inconclusive"
+    assert "because of references-unlike-target" in only([badly]).sentence
+    assert only([badly, attack((0.5, 0.48, 0.52))]).word == "No leak measurable"
+    assert "references-unlike" not in only([badly, attack((0.7, 0.68, 0.72))]).sentence
+
+
 @pytest.mark.parametrize("flag", ["trigger-not-reached", "weak-trigger"])
 def test_a_search_that_failed_finds_nothing(test_of, flag):
     assert only([test_of(0.5, flags=(flag,))]).word == "Inconclusive"

@@ -132,6 +132,7 @@ def test_without_references_what_needs_them_is_left_out_and_says_how(card, tmp_p
     assert [job.method for group in found.groups for job in group.jobs] == ["mia.test_using"]
     text = " | ".join(found.left_out)
     assert "mia.test_referring: no references for digits yet" in text
+    assert "mia.test_online: no online references for digits yet" in text  # others may be there
     assert "`securitynet train references --data digits --kind online`" in text
 
 

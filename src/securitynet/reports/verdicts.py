@@ -46,6 +46,8 @@ CAVEATS = (
     "accuracy-gate", "chance-level", "constant-target", "trigger-not-reached", "weak-trigger",
 )  # fmt: skip
 """Flags under which the absence of an effect shows nothing."""
+BADLY_ARMED = ("references-unlike-target",)
+"""Flags under which one attack finds little; others beside it may find what it did not."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ def _judge(threat: str, records: Sequence[Evaluation], judge: Judge, label: Labe
 
 def _with_caveats(verdict: Verdict, records: Sequence[Evaluation]) -> Verdict:
     flags = [flag for flag in CAVEATS if any(flag in record.flags for record in records)]
+    flags += [flag for flag in BADLY_ARMED if all(flag in record.flags for record in records)]
     if not flags:
         return verdict
     if verdict.tone not in ("good", "none"):

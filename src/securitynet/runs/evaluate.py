@@ -114,9 +114,11 @@ def plan(
 
 def _lack(method: Method, dataset: str) -> str:
     """Say what a method lacks and how to have it."""
-    kind = " --kind online" if "in_references" in method.needs else ""
+    what, kind = ("references", "")
+    if "in_references" in method.needs:
+        what, kind = ("online references", " --kind online")
     return (
-        f"no references for {dataset} yet; "
+        f"no {what} for {dataset} yet; "
         f"`securitynet train references --data {dataset}{kind}` makes them"
     )
 
