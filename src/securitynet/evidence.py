@@ -73,27 +73,32 @@ class StealingEvidence:
 
 @dataclass(frozen=True, eq=False)
 class TriggerEvidence:
-    """Evidence of a detector that looks at a model: one trigger a class.
+    """Evidence of a detector that looks at a model: what it found of every class.
+
+    What a detector does not measure it leaves out, and the record says that it is not known: one
+    that reverses no trigger has no norms, success, masks and patterns.
 
     Attributes:
-        norms: The statistic's raw values, one a class, e.g. mask L1 norms, float64 ``[K]``.
-        attack_success: Share of held-out images each trigger turns to its class, ``[K]``.
         statistic: The test statistic, larger = more suspicious.
         p_value: Probability of a statistic at least as large for a clean model of K classes.
         infected_label: The most suspicious class.
+        norms: L1 norms of the reversed triggers' masks, float64 ``[K]``.
+        attack_success: Share of held-out images each trigger turns to its class, ``[K]``.
         n_images: Held-out images behind ``attack_success``.
+        margins: Largest logit margin that any image reaches, float64 ``[K]``.
         masks: float32 ``[K, H, W]``, of volumes ``[K, D, H, W]``, in [0, 1].
         patterns: float32 ``[K, H, W, C]`` or ``[K, D, H, W, C]`` in [0, 1].
         flags: Reasons to read the figures with care.
         details: Further small evidence, JSON values.
     """
 
-    norms: Floats
-    attack_success: Floats
     statistic: float
     p_value: float
     infected_label: int
-    n_images: int
+    norms: Floats | None = None
+    attack_success: Floats | None = None
+    n_images: int = 0
+    margins: Floats | None = None
     masks: NDArray[np.float32] | None = None
     patterns: NDArray[np.float32] | None = None
     flags: tuple[str, ...] = ()

@@ -20,7 +20,7 @@ from securitynet.reports.charts import (
     stairs,
     steps,
 )
-from securitynet.reports.curves import histogram, roc, stealing, trigger_norms
+from securitynet.reports.curves import histogram, largest_margins, roc, stealing, trigger_norms
 from securitynet.reports.paper import to_png
 from securitynet.reports.svg import WIDTH, to_svg
 from securitynet.reports.wording import labeller
@@ -269,8 +269,17 @@ def test_a_thousand_classes_are_one_outline(make):
     assert left < 700 < right and bar.points[2][1] == norms[700]
 
 
+def test_margins_are_drawn_and_an_unreached_class_has_none(make):
+    details = {"margins": [20.0, 24.0, -3.0, 60.0]}
+    chart = largest_margins(make.record(details=details, measures={"infected_label": Measure(3)}))
+    assert [area.points[2][1] for area in chart.areas] == [20, 24, 0, 60]
+    assert [area.colour for area in chart.areas] == [0, 0, 0, 1]
+    assert chart.lines[0].points[0][1] == 22
+
+
 def test_nothing_to_draw(make):
     record = make.record(details={"norms": [None, None], "curve": [], "roc": None})
+    assert largest_margins(record) is None
     assert trigger_norms(record) is roc([record], str) is histogram(record, str) is None
     assert stealing([record], str) == []
 

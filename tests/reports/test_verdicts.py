@@ -239,6 +239,19 @@ def test_a_trigger_that_was_not_tried_is_said_so(test_of):
     assert "was not tried on held-out images" in only([test_of(0.001, None)]).sentence
 
 
+def test_a_detector_without_triggers_names_none(make):
+    measures = {"p_value": Measure(0.001), "infected_label": Measure(7)}
+    unknown = {"trigger_l1": Measure(None), "attack_success": Measure(None, n=0)}
+    verdict = only([make.record(method="backdoor.mm_bd", measures=measures | unknown)])
+    assert (verdict.tone, verdict.word) == ("bad", "Backdoor suspected")
+    assert "shows no trigger" in verdict.sentence
+
+
+def test_margins_that_have_not_converged_show_no_absence(test_of):
+    verdict = only([test_of(0.5, method="backdoor.mm_bd", flags=("not-converged",))])
+    assert verdict.tone == "unknown"
+
+
 def test_detectors_of_inputs_say_nothing_of_the_model(make):
     rng = np.random.default_rng(0)
     verdict = only([make.detector(rng, "a/b", 3.0)])

@@ -388,8 +388,30 @@ def test_a_trigger_that_was_never_judged_has_no_success():
         check_record(graded)
 
 
+def test_what_a_detector_does_not_measure_is_unknown():
+    evidence = TriggerEvidence(7.5, 1e-4, 2, margins=np.array([9.0, 8, 30, 7]))
+    graded = grade(evidence, audit_of(10))
+    figures = {name: measure.value for name, measure in graded.measures.items()}
+    assert figures == {
+        "p_value": 1e-4,
+        "statistic": 7.5,
+        "infected_label": 2,
+        "trigger_l1": None,
+        "attack_success": None,
+    }
+    assert graded.measures["statistic"].n == 4
+    assert graded.flags == ("backdoor-suspected",)
+    assert graded.details["margins"] == [9.0, 8.0, 30.0, 7.0]
+    assert "norms" not in graded.details and "attack_success" not in graded.details
+    assert graded.arrays == {}
+    check_record(graded)
+
+
 def test_trigger_evidence_that_does_not_fit_is_refused():
-    for changes in ({"norms": np.ones(3)}, {"infected_label": 4}, {"infected_label": -1}):
+    for changes in (
+        {"norms": np.ones(3)}, {"margins": np.ones(5)}, {"attack_success": np.ones((4, 1))},
+        {"infected_label": 4}, {"infected_label": -1},
+    ):  # fmt: skip
         with pytest.raises(ValueError, match=r"class|infected"):
             grade(triggers(**changes), audit_of(10))
 

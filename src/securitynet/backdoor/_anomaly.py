@@ -1,4 +1,4 @@
-"""Is the smallest of K norms too small? Statistics with a null that knows K. Numpy only."""
+"""Is one of K classes too far from the others? Statistics with a null that knows K."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ The classes of a clean model are not equally easy to reach: over the public CIFA
 models of digits the spread lies between 0.06 and 0.17, and that of nine numbers is itself
 uncertain. A smaller one is luck and would turn the easiest class into an alarm. It only ever
 raises p-values.
+"""
+MIN_ROOT_SPREAD = 0.03
+"""Least standard deviation of cube roots of margins that is believed, as a share of their median.
+
+It is that of margins which differ by 9% of their mean: the classes of clean digit models and of
+public CIFAR-10 and MNIST models differ by 9% to 20% and more.
 """
 MIN_CLASSES = 4
 _NULL_NUMBERS = 20_000_000
@@ -78,6 +84,45 @@ def deviates(log_norms: Floats, min_spread: float = MIN_SPREAD) -> Floats:
     variance = np.maximum(square - n_others * mean**2, 0) / (n_others - 1)
     spread = np.maximum(np.sqrt(variance), min_spread)
     return np.asarray((mean - centred) / (spread * np.sqrt(1 + 1 / n_others)))
+
+
+def excesses(margins: Floats) -> Floats:
+    """Return how far each class's margin lies above the others', in their own spread.
+
+    The :func:`deviates` of minus the cube roots: the cube root of a gamma variate is normal to
+    within a percent whatever its shape (Wilson & Hilferty, PNAS 1931), so the null for normal
+    values holds for gamma ones. Like the norms of :func:`deviates`, a tenth of the margins on the
+    far side, the smallest, is left out.
+
+    Args:
+        margins: Positive, float64 ``[..., K]`` with K >= 4.
+
+    Returns:
+        float64 ``[..., K]``, larger = more suspicious; margins in other units give the same.
+    """
+    roots = np.cbrt(margins)
+    return deviates(-roots / np.median(roots, axis=-1, keepdims=True), MIN_ROOT_SPREAD)
+
+
+def gamma_p_value(values: Floats) -> float:
+    """Return the p-value of the largest of K values as its paper computes it.
+
+    1 - F(largest)^K, F the gamma distribution (from 0) with the greatest likelihood for the K - 1
+    others (Wang et al., S&P 2024). It is no p-value: the others were chosen for being smaller, so
+    F is too narrow. Of clean models with 10 classes and gamma statistics, a quarter have one
+    below 0.05. Use :func:`excesses` and :func:`p_value`.
+
+    Args:
+        values: Positive, float64 ``[K]``, K >= 3.
+    """
+    from scipy.stats import gamma
+
+    others = np.delete(values, values.argmax())
+    if others.min() == others.max():
+        return float(values.max() <= others.max())
+    shape, start, scale = gamma.fit(others, floc=0)
+    log_cdf = gamma.logcdf(values.max(), shape, start, scale)
+    return float(-np.expm1(len(values) * log_cdf))
 
 
 @cache

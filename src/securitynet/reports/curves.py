@@ -272,22 +272,37 @@ def _short_names(records: Sequence[Evaluation], label: Labeller) -> list[str]:
 
 def trigger_norms(record: Evaluation) -> Chart | None:
     """Draw the size of the smallest trigger of each class; the infected label stands out."""
-    norms = _floats(record.details.get("norms") or [])
-    known = np.flatnonzero(np.isfinite(norms))
+    return _by_class(record, "norms", "Smallest trigger of each class", "mask L1 norm (pixels)")
+
+
+def largest_margins(record: Evaluation) -> Chart | None:
+    """Draw the largest margin that any image reaches for each class; the infected one stands out.
+
+    Below 0 no image reached the class: its bar has no height.
+    """
+    return _by_class(record, "margins", "Largest margin of each class", "logit margin", low=0.0)
+
+
+def _by_class(
+    record: Evaluation, evidence: str, title: str, axis: str, low: float | None = None
+) -> Chart | None:
+    values = _floats(record.details.get(evidence) or [])
+    values = values if low is None else np.maximum(values, low)
+    known = np.flatnonzero(np.isfinite(values))
     if not len(known):
         return None
     infected = record.measures.get("infected_label")
     label = -1 if infected is None or infected.value is None else int(infected.value)
-    areas = _bars(norms, label) if len(norms) <= MOST_NAMES else _skyline(norms, label)
-    median = float(np.median(norms[known]))
-    n = len(norms)
+    areas = _bars(values, label) if len(values) <= MOST_NAMES else _skyline(values, label)
+    median = float(np.median(values[known]))
+    n = len(values)
     names = [nth_class(record, k) or str(k) for k in range(n)] if n <= MOST_NAMES else []
     ticks = tuple((float(k), shown(name, 14)) for k, name in enumerate(names))
     line = Line(((-0.6, median), (n - 0.4, median)), INK, "median of the classes", is_dashed=True)
     return Chart(
-        "Smallest trigger of each class",
+        title,
         Axis("class", -0.6, n - 0.4, ticks=ticks),
-        Axis("mask L1 norm (pixels)", 0.0, 1.08 * float(norms[known].max()) or 1.0),
+        Axis(axis, 0.0, 1.08 * float(values[known].max()) or 1.0),
         areas,
         (line,),
     )

@@ -21,6 +21,7 @@ from securitynet.reports.curves import (
     PEAK,
     auc_of,
     histogram,
+    largest_margins,
     roc,
     stealing,
     trigger_norms,
@@ -177,6 +178,11 @@ def _backdoor(
         f"{class_name(record)}, stands out in colour."
     )
     yield from _drawn(f"trigger-norms{suffix}", caption, lambda: trigger_norms(record))
+    caption = (
+        f"{name}: the largest logit margin that any image reaches for each class; the most "
+        f"suspicious, {class_name(record)}, stands out in colour."
+    )
+    yield from _drawn(f"margins{suffix}", caption, lambda: largest_margins(record))
     caption = f"{name}: reversed triggers, the mask (left) and the pattern seen through it (right)."
     yield from _drawn(f"trigger{suffix}", caption, lambda: trigger_tiles(record, read_array))
     caption = f"{name}: scores of clean and triggered inputs."

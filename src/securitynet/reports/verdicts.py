@@ -44,6 +44,7 @@ RATE = 0.01
 UNRANKED = {"null-failed", "constant-scores", "one-control"}
 CAVEATS = (
     "accuracy-gate", "chance-level", "constant-target", "trigger-not-reached", "weak-trigger",
+    "not-converged",
 )  # fmt: skip
 """Flags under which the absence of an effect shows nothing."""
 BADLY_ARMED = ("references-unlike-target",)
@@ -338,7 +339,9 @@ def _p_of(record: Evaluation) -> float:
 
 
 def _reach(record: Evaluation) -> str:
-    success = record.measures.get("attack_success")
+    success, norm = (record.measures.get(name) for name in ("attack_success", "trigger_l1"))
+    if norm is not None and norm.value is None:
+        return "the test shows no trigger that could be tried"
     if success is None or success.value is None:
         return "its reversed trigger was not tried on held-out images"
     share = f"a share of {figure(success)} of held-out images"

@@ -209,33 +209,42 @@ def _curves(positives: Floats, negatives: Floats, names: tuple[str, str]) -> dic
 
 
 def _triggers(evidence: TriggerEvidence, audit: Audit) -> Graded:
-    label, n = int(evidence.infected_label), evidence.n_images
-    if np.ndim(evidence.norms) != 1 or np.shape(evidence.norms) != evidence.attack_success.shape:
-        raise ValueError("a detector must return one norm and one attack success a class")
-    if not 0 <= label < len(evidence.norms):
-        raise ValueError(f"infected label {label} of {len(evidence.norms)} classes")
-    success = float(evidence.attack_success[label])
-    is_judged = n > 0 and math.isfinite(success)
+    label, n_classes = int(evidence.infected_label), len(audit.data.classes)
+    if not 0 <= label < n_classes:
+        raise ValueError(f"infected label {label} of {n_classes} classes")
+    found = {
+        "norms": evidence.norms,
+        "attack_success": evidence.attack_success,
+        "margins": evidence.margins,
+    }
+    known = {name: values for name, values in found.items() if values is not None}
+    if any(np.shape(values) != (n_classes,) for values in known.values()):
+        raise ValueError(f"a detector must return one number a class in {', '.join(known)}")
+    success = _success(evidence)
     measures = {
         "p_value": Measure(evidence.p_value),
-        "statistic": Measure(evidence.statistic, n=len(evidence.norms)),
+        "statistic": Measure(evidence.statistic, n=n_classes),
         "infected_label": Measure(label),
-        "trigger_l1": Measure(float(evidence.norms[label])),
-        "attack_success": proportion(round(success * n), n) if is_judged else Measure(None, n=0),
+        "trigger_l1": Measure(None if evidence.norms is None else float(evidence.norms[label])),
+        "attack_success": success,
     }
     flags = list(evidence.flags)
     if evidence.p_value < SUSPICION:
-        flags.append("backdoor-suspected")
-        flags += ["weak-trigger"] if is_judged and success < WORKING_TRIGGER else []
-    details = {
-        "norms": evidence.norms,
-        "attack_success": evidence.attack_success,
-        "classes": list(audit.data.classes),
-        **evidence.details,
-    }
+        is_weak = success.value is not None and success.value < WORKING_TRIGGER
+        flags += ["backdoor-suspected", *(["weak-trigger"] if is_weak else [])]
+    details = {**known, "classes": list(audit.data.classes), **evidence.details}
     pictures = {"masks": evidence.masks, "patterns": evidence.patterns}
     arrays = {name: array for name, array in pictures.items() if array is not None}
     return Graded(measures, flags=_once(flags), details=_plain(details), arrays=arrays)
+
+
+def _success(evidence: TriggerEvidence) -> Measure:
+    """Return the share of held-out images that the suspected trigger turns, if it was tried."""
+    if evidence.attack_success is None:
+        return Measure(None, n=0)
+    n, share = evidence.n_images, float(evidence.attack_success[evidence.infected_label])
+    is_judged = n > 0 and math.isfinite(share)
+    return proportion(round(share * n), n) if is_judged else Measure(None, n=0)
 
 
 def _inputs(evidence: InputEvidence) -> Graded:
