@@ -44,9 +44,12 @@ class Surrogate:
         budget: Number of queries it was trained with.
         seed: Seed of its training.
         labels: Its predictions, int64 ``[m]``.
-        floor_labels: Predictions of the same recipe on the same images with their true labels,
-            which never saw the target, int64 ``[m]``.
+        floor_labels: Predictions of the same recipe on as many images with their true labels,
+            which never saw the target, int64 ``[m]``: the same images, random ones where the thief
+            chooses by the target's answers.
         kl: Mean KL divergence from the target's posteriors, in nats, if the target shows them.
+        random_labels: Predictions of a copy of as many random queries, where the thief chooses its
+            queries, int64 ``[m]``.
     """
 
     budget: int
@@ -54,6 +57,7 @@ class Surrogate:
     labels: Labels
     floor_labels: Labels
     kl: float | None = None
+    random_labels: Labels | None = None
 
 
 @dataclass(frozen=True, eq=False)

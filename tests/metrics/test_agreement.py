@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from securitynet.metrics.agreement import area_log_budget, excess_share, mean_share
+from securitynet.metrics.agreement import area_log_budget, excess_share, mean_share, paired_gain
 
 
 def draw(rng, n_seeds, n_images, share, seed_spread):
@@ -106,3 +106,30 @@ def test_area_is_the_mean_over_the_log_budget():
     assert area_log_budget([10, 100, 1000], [0.2, 0.4, 0.6]) == pytest.approx(0.4)
     # half of the log axis at .2 to .4, the other half at .4: not the mean of the three values
     assert area_log_budget([1, 10, 100], [0.2, 0.4, 0.4]) == pytest.approx(0.35)
+
+
+def test_gain_is_paired_over_images_and_seeds():
+    rng = np.random.default_rng(2)
+    control = draw(rng, 3, 400, 0.6, 0.0)
+    agree = np.maximum(control, draw(rng, 3, 400, 0.1, 0.0))
+    measure = paired_gain(agree, control)
+    assert measure.value == pytest.approx(agree.mean() - control.mean()) and measure.n == 400
+    alone = np.hypot(*(m.high - m.value for m in (mean_share(agree), mean_share(control))))
+    assert 0 < measure.high - measure.value < 0.8 * alone
+    assert paired_gain(control, agree).value == -measure.value
+
+
+def test_gain_covers():
+    rng = np.random.default_rng(4)
+    covered = 0
+    for _ in range(600):
+        measure = paired_gain(draw(rng, 3, 300, 0.7, 0.03), draw(rng, 3, 300, 0.65, 0.03))
+        covered += measure.low <= 0.05 <= measure.high
+    assert covered / 600 >= 0.93
+
+
+def test_no_difference_at_all_has_width():
+    same = draw(np.random.default_rng(0), 3, 80, 0.5, 0.0)
+    measure = paired_gain(same, same)
+    assert (measure.value, measure.high) == (0, pytest.approx(1 - 0.025 ** (1 / 80)))
+    assert measure.low == -measure.high

@@ -1,7 +1,7 @@
 """The judge against known answers: memoriser, constant, identity copy, nulls, planted trigger."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import erf
 
 import numpy as np
@@ -301,6 +301,24 @@ def test_one_budget_has_no_area_and_hidden_posteriors_no_kl():
     check_record(graded)
 
 
+def test_the_gain_of_a_choice_stands_beside_its_random_control():
+    audit = audit_of()
+    truth = audit.data.evaluation.labels
+    chosen = surrogates(truth, truth, (100, 1000), agree=0.9)
+    by_chance = surrogates(truth, truth, (100, 1000), agree=0.7, seed=1)
+    pairs = zip(chosen, by_chance, strict=True)
+    copies = tuple(replace(copy, random_labels=control.labels) for copy, control in pairs)
+    graded = grade(StealingEvidence(truth, copies), audit)
+    agreement, control, gain = (
+        graded.measures[name] for name in ("agreement", "random_agreement", "selection_gain")
+    )
+    assert gain.value == pytest.approx(agreement.value - control.value)
+    assert 0.1 < gain.low < gain.value < gain.high < 0.3 and gain.n == 400
+    assert all("selection_gain" in point for point in graded.details["curve"])
+    check_record(graded)
+    assert "selection_gain" not in grade(StealingEvidence(truth, chosen), audit).measures
+
+
 def test_stealing_evidence_that_does_not_fit_is_refused():
     audit = audit_of()
     truth = audit.data.evaluation.labels
@@ -309,6 +327,12 @@ def test_stealing_evidence_that_does_not_fit_is_refused():
     for labels in (truth[:1], truth[:-1]):  # one label would broadcast
         with pytest.raises(ValueError, match="one label for each"):
             grade(StealingEvidence(truth, (Surrogate(5, 0, truth, labels),)), audit)
+        with pytest.raises(ValueError, match="one label for each"):
+            with_control = Surrogate(5, 0, truth, truth, random_labels=labels)
+            grade(StealingEvidence(truth, (with_control,)), audit)
+    halved = (Surrogate(5, 0, truth, truth, random_labels=truth), Surrogate(5, 1, truth, truth))
+    with pytest.raises(ValueError, match="control for every copy or none"):
+        grade(StealingEvidence(truth, halved), audit)
 
 
 def test_a_constant_target_of_theft_is_flagged():

@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from stealing_victims import FAST, N_EVALUATION, N_POOL, Fixed, audit_data, target
 
-from securitynet.catalogue.cards import InputSpec, ModelCard, Weights
-from securitynet.datasets.images import AuditData, Images, make_audit
+from securitynet.datasets.images import make_audit
 from securitynet.datasets.library import load_dataset
 from securitynet.errors import AccessError, RefusedError, UsageError
 from securitynet.registry import Access, get_method
@@ -16,56 +15,7 @@ from securitynet.stealing import _surrogates
 from securitynet.stealing._surrogates import Copyist, mean_kl
 from securitynet.stealing.knockoff import Knockoff
 from securitynet.targets.context import Context
-from securitynet.targets.engine import Engine
-from securitynet.targets.target import Target
 from securitynet.training.trainer import Recipe
-
-SIDE, N_CLASSES, N_POOL, N_EVALUATION = 8, 4, 300, 200
-# Augmentation would teach a copy what is wrong of a target that is not shift-invariant.
-FAST = {"surrogate": "mlp", "n_seeds": 2, "augment": False}
-
-
-class Fixed(nn.Module):
-    """A linear classifier that is not trained: logits = (x - 0.5) W, plus a bias."""
-
-    def __init__(self, scale=3.0, bias=(0.0,) * N_CLASSES, seed=0):
-        super().__init__()
-        rng = np.random.default_rng(seed)
-        weight = scale * rng.normal(size=(SIDE * SIDE, N_CLASSES))
-        self.register_buffer("weight", torch.from_numpy(weight).float())
-        self.register_buffer("bias", torch.tensor(bias))
-
-    def forward(self, inputs):
-        return (inputs - 0.5).flatten(1) @ self.weight + self.bias
-
-
-def target(module=None, access=Access.SCORES):
-    card = ModelCard(
-        id="test/linear",
-        provider="test",
-        name="linear",
-        dataset="noise",
-        num_classes=N_CLASSES,
-        architecture="securitynet/linear",
-        input=InputSpec(1, SIDE, SIDE),
-        weights=Weights(path="none", format="safetensors"),
-    )
-    return Target(Engine(module or Fixed(), card.input, torch.device("cpu")), card, "0" * 64,
-                  access=access)  # fmt: skip
-
-
-def audit_data(n_pool=N_POOL, order_seed=None):
-    """Noise images whose true labels say nothing, so that a floor cannot know the target."""
-    rng = np.random.default_rng(5)
-    n = N_POOL + N_EVALUATION
-    pixels = rng.integers(0, 256, (n, SIDE, SIDE, 1), dtype=np.uint8)
-    images = Images(pixels, rng.integers(0, N_CLASSES, n), np.arange(n), "noise")
-    pool = images.take(slice(n_pool))
-    if order_seed is not None:
-        pool = pool.take(np.random.default_rng(order_seed).permutation(n_pool))
-    none = images.take(slice(0))
-    classes = tuple(map(str, range(N_CLASSES)))
-    return AuditData(none, pool, images.take(slice(N_POOL, None)), none, N_CLASSES, classes)
 
 
 def steal(victim=None, data=None, context=None, **options):
@@ -76,19 +26,6 @@ def steal(victim=None, data=None, context=None, **options):
 def agreement(evidence, labels="labels"):
     answers = [getattr(copy, labels) for copy in evidence.surrogates]
     return float((np.stack(answers) == evidence.target_labels).mean())
-
-
-@pytest.fixture
-def trainings(monkeypatch):
-    """The targets of every training, as a list that grows; nothing is trained, to save time."""
-    seen = []
-
-    def fit(module, pixels, targets, **_):
-        seen.append(targets)
-        return module.eval()
-
-    monkeypatch.setattr(_surrogates, "fit", fit)
-    return seen
 
 
 @pytest.mark.parametrize("response", ["soft", "hard"])
@@ -243,7 +180,7 @@ def test_defaults_suit_a_small_data_set():
     recipe = Recipe(
         epochs=Knockoff().epochs, label_smoothing=0.0, is_augmented=False, min_steps=200
     )
-    floor = Copyist(data, "cnn_small", recipe, torch.device("cpu")).floor(600, 0, None)
+    floor = Copyist(data, "cnn_small", recipe, torch.device("cpu")).floor(data.queries, 0, None)
     assert (floor == data.evaluation.labels).mean() > 0.95
 
 
@@ -260,7 +197,7 @@ def test_default_floor_on_real_images(public_data, monkeypatch):
     monkeypatch.setenv("SECURITYNET_DATA", str(public_data))
     data = make_audit(load_dataset("cifar10")).data
     recipe = Recipe(epochs=Knockoff().epochs, label_smoothing=0.0, is_augmented=False)
-    floor = Copyist(data, "cnn_small", recipe, torch.device("cpu")).floor(5000, 0, None)
+    floor = Copyist(data, "cnn_small", recipe, torch.device("cpu")).floor(data.queries, 0, None)
     assert (floor == data.evaluation.labels).mean() > 0.58
 
 

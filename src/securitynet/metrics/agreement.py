@@ -59,6 +59,18 @@ def excess_share(agree: Floats, floor: Floats) -> Measure:
     return Measure(value, value - width, min(1.0, value + width), n)
 
 
+def paired_gain(agree: Floats, control: Floats) -> Measure:
+    """Return the mean of agreement minus control, both ``[seeds, images]``, paired over both.
+
+    Where no copy differs from its control on any image both errors vanish; there the ends are how
+    many such images Clopper-Pearson's interval leaves open, for and against.
+    """
+    gains, n = agree - control, agree.shape[1]
+    value = float(gains.mean())
+    width = _half_width(gains) if gains.any() else clopper_pearson(0, n)[1]
+    return Measure(value, max(-1.0, value - width), min(1.0, value + width), n)
+
+
 def _half_width(values: Floats) -> float:
     from scipy.special import stdtrit  # Student's quantile; scipy.stats takes seconds to import
 

@@ -70,6 +70,8 @@ MEASURES = {
     "floor_agreement": "floor",
     "excess_agreement": "excess",
     "error_agreement": "error agreement",
+    "random_agreement": "random choice",
+    "selection_gain": "gain of choice",
     "p_value": "p",
     "infected_label": "class",
     "trigger_l1": "trigger L1",

@@ -10,7 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securitynet.evidence import StealingEvidence
-from securitynet.metrics.agreement import area_log_budget, excess_share, mean_share
+from securitynet.metrics.agreement import (
+    area_log_budget,
+    excess_share,
+    mean_share,
+    paired_gain,
+)
 from securitynet.metrics.intervals import proportion
 from securitynet.records import Measure
 
@@ -25,7 +30,9 @@ def grade_stealing(
 
     Every figure is a mean over seeds at the largest budget, with the interval of
     :mod:`securitynet.metrics.agreement`. ``error_agreement`` is the share of the target's own
-    errors that the copies repeat, class and all; unknown for a target that never errs.
+    errors that the copies repeat, class and all; unknown for a target that never errs. Where the
+    thief chooses its queries, ``random_agreement`` is that of random ones and ``selection_gain``
+    what the choice adds, paired over images and seeds.
 
     Args:
         evidence: Predictions of target, surrogates and floors on the evaluation images.
@@ -70,8 +77,11 @@ def _check(evidence: StealingEvidence, n: int) -> None:
     answers = [evidence.target_labels]
     for copy in evidence.surrogates:
         answers += [copy.labels, copy.floor_labels]
+        answers += [] if copy.random_labels is None else [copy.random_labels]
     if n == 0 or any(np.shape(labels) != (n,) for labels in answers):
         raise ValueError(f"a stealing method must return one label for each of {n} images")
+    if len({copy.random_labels is None for copy in evidence.surrogates}) > 1:
+        raise ValueError("a stealing method must return a random control for every copy or none")
 
 
 def _at_budget(evidence: StealingEvidence, truth: Labels, budget: int) -> dict[str, Measure]:
@@ -79,13 +89,19 @@ def _at_budget(evidence: StealingEvidence, truth: Labels, budget: int) -> dict[s
     target = evidence.target_labels
     agree = _hits([copy.labels for copy in copies], target)
     floor = _hits([copy.floor_labels for copy in copies], target)
-    return {
+    point = {
         "accuracy": mean_share(_hits([copy.labels for copy in copies], truth)),
         "agreement": mean_share(agree),
         "floor_agreement": mean_share(floor),
         "excess_agreement": excess_share(agree, floor),
         "error_agreement": mean_share(agree[:, target != truth]),
     }
+    by_chance = [copy.random_labels for copy in copies if copy.random_labels is not None]
+    if by_chance:
+        control = _hits(by_chance, target)
+        point["random_agreement"] = mean_share(control)
+        point["selection_gain"] = paired_gain(agree, control)
+    return point
 
 
 def _hits(answers: Sequence[Labels], reference: Labels) -> Floats:

@@ -18,13 +18,13 @@ from securitynet.targets.networks import build_network
 from securitynet.targets.target import as_pixels
 from securitynet.training.trainer import Recipe, fit
 
-FLOOR_VERSION = 1
+FLOOR_VERSION = 2
 Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Copyist:
-    """Trains one kind of network on query images and answers the evaluation images.
+    """Trains one kind of network on images and answers the evaluation images.
 
     Attributes:
         data: Views of the data.
@@ -38,47 +38,76 @@ class Copyist:
     recipe: Recipe
     device: torch.device
 
-    def answers(self, budget: int, targets: NDArray[Any], seed: int) -> NDArray[np.float64]:
-        """Train on the first ``budget`` queries; return log posteriors on the evaluation images.
+    def train(self, asked: Images, targets: NDArray[Any], seed: int) -> torch.nn.Module:
+        """Return a network of the copy's kind trained on some images.
 
         Args:
-            budget: Number of query images.
-            targets: Labels ``[budget]`` or posteriors ``[budget, K]``.
+            asked: The images.
+            targets: Labels ``[n]`` or posteriors ``[n, K]``.
             seed: Seed of weights, order and augmentation.
         """
-        *sides, channels = self.data.queries.shape
+        *sides, channels = asked.shape
         module = build_network(
             self.network, channels=channels, sides=tuple(sides),
             num_classes=self.data.num_classes, seed=seed,
         )  # fmt: skip
-        pixels = self.data.queries.pixels(0, budget)
-        fit(module, pixels, targets, recipe=self.recipe, seed=seed, device=self.device)
-        return _log_scores(module, self.data.evaluation, self.device)
+        recipe, device = self.recipe, self.device
+        return fit(module, asked.pixels(), targets, recipe=recipe, seed=seed, device=device)
 
-    def floor(self, budget: int, seed: int, cache: Path | None) -> Labels:
+    def log_scores(self, module: torch.nn.Module, images: Images) -> NDArray[np.float64]:
+        """Return a network's log posteriors on some images, float64 ``[n, K]``."""
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(images), 256):
+                batch = as_pixels(images.pixels(start, start + 256)).to(self.device)
+                parts.append(torch.log_softmax(module(batch).double(), 1).cpu().numpy())
+        return np.concatenate(parts)
+
+    def copied(
+        self,
+        asked: Images,
+        answers: NDArray[Any],
+        seed: int,
+        log_p: NDArray[np.float64] | None = None,
+    ) -> tuple[Labels, float | None]:
+        """Train a copy; return its labels of the evaluation images and its divergence.
+
+        Args:
+            asked: Images that the target was asked about.
+            answers: Its labels ``[n]`` or posteriors ``[n, K]``.
+            seed: Seed of weights, order and augmentation.
+            log_p: The target's log posteriors on the evaluation images, if it shows them.
+
+        Returns:
+            Labels int64 ``[m]``, and the mean KL divergence in nats where ``log_p`` is known.
+        """
+        log_q = self.log_scores(self.train(asked, answers, seed), self.data.evaluation)
+        labels = np.asarray(log_q.argmax(1), dtype=np.int64)
+        return labels, None if log_p is None else mean_kl(log_p, log_q)
+
+    def floor(self, asked: Images, seed: int, cache: Path | None) -> Labels:
         """Return predictions of the same recipe trained on true labels, cached across models.
 
         Args:
-            budget: Number of query images.
+            asked: The images.
             seed: Seed of weights, order and augmentation.
             cache: Folder shared by all models; ``None`` keeps nothing.
 
         Returns:
             Labels of the evaluation images, int64 ``[m]``.
         """
-        path = None if cache is None else cache / "floors" / f"{self._key(budget, seed)}.npz"
+        path = None if cache is None else cache / "floors" / f"{self._key(asked, seed)}.npz"
         known = None if path is None else _kept_labels(path, len(self.data.evaluation))
         if known is not None:
             return known
-        truth = self.data.queries.labels[:budget]
-        labels = np.asarray(self.answers(budget, truth, seed).argmax(1), dtype=np.int64)
+        labels, _ = self.copied(asked, asked.labels, seed)
         if path is not None:
             write_atomic(path, lambda file: np.savez(file, labels=labels))
         return labels
 
-    def _key(self, budget: int, seed: int) -> str:
-        views = [self.data.queries.fingerprint, self.data.evaluation.fingerprint]
-        parts = [FLOOR_VERSION, *views, self.network, asdict(self.recipe), budget, seed]
+    def _key(self, asked: Images, seed: int) -> str:
+        views = [asked.fingerprint, self.data.evaluation.fingerprint]
+        parts = [FLOOR_VERSION, *views, self.network, asdict(self.recipe), seed]
         return fingerprint([*parts, self.device.type])
 
 
@@ -90,17 +119,6 @@ def _kept_labels(path: Path, n: int) -> Labels | None:
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile):
         return None
     return labels if labels.shape == (n,) else None
-
-
-def _log_scores(
-    module: torch.nn.Module, images: Images, device: torch.device
-) -> NDArray[np.float64]:
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(images), 256):
-            batch = as_pixels(images.pixels(start, start + 256)).to(device)
-            parts.append(torch.log_softmax(module(batch).double(), 1).cpu().numpy())
-    return np.concatenate(parts)
 
 
 def mean_kl(log_p: NDArray[np.float64], log_q: NDArray[np.float64]) -> float:

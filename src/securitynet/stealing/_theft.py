@@ -1,0 +1,91 @@
+"""What every theft of this package shares: its options, its recipe, and what it asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from securitynet.errors import RefusedError
+from securitynet.registry import option
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from securitynet.datasets.images import AuditData, Images
+    from securitynet.stealing._surrogates import Copyist
+    from securitynet.targets.context import Context
+    from securitynet.targets.target import Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Theft:
+    """The options of a theft that trains copies on a target's answers."""
+
+    response: str = option("soft", "What the target answers.", choices=("soft", "hard"))
+    budgets: tuple[int, ...] = option((), "Query budgets; none = the whole pool.", low=2)
+    surrogate: str = option(
+        "cnn_small", "Architecture of the copy.", choices=("cnn_small", "cnn_medium", "mlp")
+    )
+    epochs: int = option(20, "Passes over the queries.", low=1)
+    n_seeds: int = option(3, "Surrogates a budget.", low=1, high=1000)
+    augment: bool = option(True, "Shift the query images in training; flip them if data allow.")
+
+    def copyist(self, data: AuditData, context: Context) -> Copyist:
+        """Return the trainer of copies and floors: one recipe for both."""
+        from securitynet.stealing._surrogates import Copyist
+        from securitynet.training.trainer import Recipe
+
+        recipe = Recipe(
+            epochs=self.epochs, lr=0.2, label_smoothing=0.0, is_augmented=self.augment,
+            is_flipped=data.is_mirrored, min_steps=200,
+        )  # fmt: skip
+        return Copyist(data, self.surrogate, recipe, context.device)
+
+    def ask(self, target: Target, images: Images) -> NDArray[Any]:
+        """Return what a copy learns of some images: posteriors ``[n, K]`` or labels ``[n]``."""
+        return target.scores(images) if self.response == "soft" else target.labels(images)
+
+    def grading_answers(
+        self, target: Target, data: AuditData
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+        """Ask the evaluation images once: labels, and log posteriors if the target shows them."""
+        if self.response == "hard":
+            return target.labels(data.evaluation), None
+        log_p = target.log_scores(data.evaluation)
+        return log_p.argmax(1), log_p
+
+    def plan(self, budgets: Sequence[int], context: Context) -> list[tuple[int, int]]:
+        """Return the (budget, seed) of every copy; jobs of different seeds share none."""
+        seeds = range(context.seed * 1000, context.seed * 1000 + self.n_seeds)
+        return [(budget, seed) for budget in budgets for seed in seeds]
+
+
+def check_budgets(budgets: Sequence[int], n_pool: int, where: str) -> list[int]:
+    """Return rising budgets, each once.
+
+    Args:
+        budgets: At least one.
+        n_pool: Number of images there are to ask about.
+        where: Id of the method.
+
+    Raises:
+        RefusedError: If the pool is smaller than a budget, or below two images.
+    """
+    if n_pool < 2:
+        raise RefusedError(
+            f"{n_pool} images in the query pool are too few to train a copy",
+            where=where,
+            hint="raise --limit or choose a larger data set",
+            flags=["budget"],
+        )
+    rising = sorted(set(budgets))
+    if rising[-1] > n_pool:
+        raise RefusedError(
+            f"a budget of {rising[-1]:,} is more than the {n_pool:,} images of the query pool",
+            where=where,
+            hint=f"lower -o {where}.budgets",
+            flags=["budget"],
+        )
+    return rising
