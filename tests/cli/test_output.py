@@ -136,7 +136,7 @@ def test_a_card_of_ones_own_is_shown_with_what_is_unknown(cli, net):
 def test_a_method_is_shown_with_its_options(cli):
     shown = cli("show", "steal.knockoff").out
     assert re.search(
-        r"-o response +What the target answers; one of soft, hard; default soft", shown
+        r"-o response +What the copy learns: .*--defence.*; one of soft, hard; default soft", shown
     )
     assert "the target's scores of all classes (SCORES)" in shown
 

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from securitynet.errors import RefusedError
 from securitynet.registry import option
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from securitynet.datasets.images import AuditData, Images
@@ -18,12 +19,18 @@ if TYPE_CHECKING:
     from securitynet.targets.context import Context
     from securitynet.targets.target import Target
 
+ROUNDING = 1e-9
+"""How far the sum of posteriors may be off one because float64 is."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Theft:
     """The options of a theft that trains copies on a target's answers."""
 
-    response: str = option("soft", "What the target answers.", choices=("soft", "hard"))
+    response: str = option(
+        "soft", "What the copy learns: posteriors or labels; --defence bounds and changes both.",
+        choices=("soft", "hard"),
+    )  # fmt: skip
     budgets: tuple[int, ...] = option((), "Query budgets; none = the whole pool.", low=2)
     surrogate: str = option(
         "cnn_small", "Architecture of the copy.", choices=("cnn_small", "cnn_medium", "mlp")
@@ -45,7 +52,9 @@ class Theft:
 
     def ask(self, target: Target, images: Images) -> NDArray[Any]:
         """Return what a copy learns of some images: posteriors ``[n, K]`` or labels ``[n]``."""
-        return target.scores(images) if self.response == "soft" else target.labels(images)
+        if self.response == "hard":
+            return target.labels(images)
+        return np.exp(_whole(target.log_scores(images)))
 
     def grading_answers(
         self, target: Target, data: AuditData
@@ -54,12 +63,21 @@ class Theft:
         if self.response == "hard":
             return target.labels(data.evaluation), None
         log_p = target.log_scores(data.evaluation)
-        return log_p.argmax(1), log_p
+        return log_p.argmax(1), _whole(log_p)  # dividing may make a tie of the two largest
 
     def plan(self, budgets: Sequence[int], context: Context) -> list[tuple[int, int]]:
         """Return the (budget, seed) of every copy; jobs of different seeds share none."""
         seeds = range(context.seed * 1000, context.seed * 1000 + self.n_seeds)
         return [(budget, seed) for budget in budgets for seed in seeds]
+
+
+def _whole(log_p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return log posteriors ``[n, K]`` that sum to one.
+
+    Rounded ones do not: in cross-entropy an image would count as much as its answer sums to.
+    """
+    sums = np.log(np.exp(log_p).sum(1, keepdims=True))
+    return log_p - np.where(np.abs(sums) > ROUNDING, sums, 0.0)
 
 
 def check_budgets(budgets: Sequence[int], n_pool: int, where: str) -> list[int]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     soundness="The floor (same recipe and images, true labels, target never asked) stands beside "
     "every agreement; queries and evaluation images are disjoint; the last epoch counts.",
     variants=({"response": "soft"}, {"response": "hard"}),
-    version=2,
+    version=3,
     is_seeded=True,
 )
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,8 @@ class Knockoff(Theft):
     """Knockoff Nets: a surrogate trained on the target's answers to random images.
 
     Soft answers are learned by cross-entropy against the target's posteriors, hard answers as
-    labels. Budgets are nested: a smaller one is the beginning of a larger one.
+    labels. Posteriors that a defence left without a sum of one are normalised. Budgets are
+    nested: a smaller one is the beginning of a larger one.
     """
 
     def __call__(self, target: Target, data: AuditData, context: Context) -> StealingEvidence:
