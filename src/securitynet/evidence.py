@@ -46,7 +46,7 @@ class Surrogate:
         labels: Its predictions, int64 ``[m]``.
         floor_labels: Predictions of the same recipe on as many images with their true labels,
             which never saw the target, int64 ``[m]``: the same images, random ones where the thief
-            chooses by the target's answers.
+            chooses by the target's answers; ``None`` for images without true labels.
         kl: Mean KL divergence from the target's posteriors, in nats, if the target shows them.
         random_labels: Predictions of a copy of as many random queries, where the thief chooses its
             queries, int64 ``[m]``.
@@ -55,7 +55,7 @@ class Surrogate:
     budget: int
     seed: int
     labels: Labels
-    floor_labels: Labels
+    floor_labels: Labels | None
     kl: float | None = None
     random_labels: Labels | None = None
 

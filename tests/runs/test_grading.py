@@ -319,6 +319,20 @@ def test_the_gain_of_a_choice_stands_beside_its_random_control():
     assert "selection_gain" not in grade(StealingEvidence(truth, chosen), audit).measures
 
 
+def test_without_a_floor_there_is_no_excess_but_the_best_constant():
+    audit = audit_of()
+    truth = audit.data.evaluation.labels
+    copies = tuple(replace(copy, floor_labels=None) for copy in surrogates(truth, truth))
+    graded = grade(StealingEvidence(truth, copies), audit)
+    for name in ("floor_agreement", "excess_agreement"):
+        assert graded.measures[name] == Measure(None, n=400)
+    constant = graded.nulls["constant_agreement"]
+    assert constant.value == np.bincount(truth).max() / 400 and constant.low < constant.value
+    assert graded.measures["agreement"].value > 0.7
+    check_record(graded)
+    assert grade(StealingEvidence(truth, surrogates(truth, truth)), audit).nulls == {}
+
+
 def test_stealing_evidence_that_does_not_fit_is_refused():
     audit = audit_of()
     truth = audit.data.evaluation.labels
@@ -330,9 +344,11 @@ def test_stealing_evidence_that_does_not_fit_is_refused():
         with pytest.raises(ValueError, match="one label for each"):
             with_control = Surrogate(5, 0, truth, truth, random_labels=labels)
             grade(StealingEvidence(truth, (with_control,)), audit)
-    halved = (Surrogate(5, 0, truth, truth, random_labels=truth), Surrogate(5, 1, truth, truth))
-    with pytest.raises(ValueError, match="control for every copy or none"):
-        grade(StealingEvidence(truth, halved), audit)
+    whole = Surrogate(5, 0, truth, truth, random_labels=truth)
+    for name in ("floor_labels", "random_labels"):
+        halved = (whole, replace(whole, seed=1, **{name: None}))
+        with pytest.raises(ValueError, match=f"{name} for every copy or none"):
+            grade(StealingEvidence(truth, halved), audit)
 
 
 def test_a_constant_target_of_theft_is_flagged():

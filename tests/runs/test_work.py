@@ -12,7 +12,7 @@ from torch import nn
 from securitynet.catalogue.cards import load_card
 from securitynet.datasets.images import make_audit
 from securitynet.datasets.library import load_dataset
-from securitynet.errors import AccessError, RefusedError, ResourceError
+from securitynet.errors import AccessError, RefusedError, ResourceError, UsageError
 from securitynet.evidence import MembershipEvidence
 from securitynet.files.digest import digest
 from securitynet.registry import Access, get_method, methods
@@ -509,3 +509,39 @@ def test_a_public_model_on_jpeg_copies_needs_force(
             if not is_forced:
                 assert "published 0.917" in record.error and "JPEG-compressed" in record.error
                 assert "--force" in record.error
+
+
+# what a thief asks
+
+THEFT = ("steal.knockoff.surrogate=mlp", "steal.knockoff.n_seeds=1", "steal.knockoff.response=soft")
+
+
+def test_a_thief_may_ask_about_another_data_set(card_of, run, dark_and_bright):
+    folder = dark_and_bright(12, 40)
+    options = (*THEFT, f"steal.knockoff.queries=ood:{folder}")
+    (record,) = run(card_of(), "steal.knockoff", options=options)
+    assert record.status == "ok" and "ood-queries" in record.flags
+    measures = record.measures
+    assert measures["budget"].value == 160 and record.queries == 160 + measures["agreement"].n
+    for name in ("floor_agreement", "excess_agreement"):
+        assert measures[name].value is None and measures[name].n == 600
+    constant = record.nulls["constant_agreement"]
+    assert 0.08 < constant.value < 0.2 and constant.n == 600  # of ten digits
+    assert measures["agreement"].value < 0.6
+    assert len(record.conditions["queries"]) == 64
+    (again,) = run(card_of(), "steal.knockoff", options=THEFT, folder="other")
+    assert again.key != record.key and again.conditions == {}
+
+
+def test_training_images_as_queries_are_flagged(card_of, run):
+    (record,) = run(card_of(), "steal.knockoff", options=(*THEFT, "steal.knockoff.queries=train"))
+    assert "train-queries" in record.flags and record.nulls == {}
+    assert record.measures["budget"].value == 597
+    assert record.measures["floor_agreement"].value > 0.7
+    (bare,) = run(card_of(), "steal.knockoff", options=THEFT, folder="other")
+    assert "train-queries" not in bare.flags and bare.measures["budget"].value == 600
+
+
+def test_a_thief_may_not_call_the_targets_own_data_another(card_of, run):
+    with pytest.raises(UsageError, match="own data set"):
+        run(card_of(), "steal.knockoff", options=(*THEFT, "steal.knockoff.queries=ood:digits"))

@@ -213,3 +213,15 @@ def test_copies_flip_only_what_the_data_set_allows(is_mirrored, augment, monkeyp
     monkeypatch.setattr(_surrogates, "fit", fit)
     steal(data=replace(audit_data(), is_mirrored=is_mirrored), n_seeds=1, augment=augment)
     assert seen == [(augment, is_mirrored)] * 2  # the copy and its floor
+
+
+@pytest.mark.parametrize("method", ["steal.knockoff", "steal.active"])
+def test_images_without_labels_have_no_floor(method, trainings, tmp_path):
+    data = audit_data()
+    nobody = replace(data.queries, source_labels=np.full(N_POOL + N_EVALUATION, -1))
+    attack = get_method(method).configure(**FAST, queries="ood:elsewhere")
+    evidence = attack(target(), replace(data, queries=nobody), Context(cache=tmp_path))
+    assert all(copy.floor_labels is None for copy in evidence.surrogates)
+    assert evidence.flags == ("ood-queries",)
+    assert all(len(targets) > 1 and targets.min() >= 0 for targets in trainings)
+    assert not (tmp_path / "floors").exists()

@@ -120,7 +120,8 @@ class AuditData:
 
     Attributes:
         audit: Members and non-members, class-balanced and shuffled, without saying which is which.
-        queries: The thief's query pool: a half of the test split.
+        queries: The thief's query pool: a half of the test split, or what a method's option
+            ``queries`` names; images of another data set have the label -1.
         evaluation: The other half of the test split; nothing is trained or tuned on it.
         clean: The defender's held-out clean images: drawn from ``queries``.
         num_classes: Number of classes.

@@ -155,12 +155,18 @@ def _published_theft(claims: Mapping[str, float]) -> tuple[float, float] | None:
 
 
 def _audited_theft(records: Sequence[Evaluation]) -> tuple[float, Measure] | None:
-    candidates = _fine(records, "steal.knockoff")
-    for record in sorted(candidates, key=lambda one: one.config.get("response") != "soft"):
+    thefts = _fine(records, "steal.knockoff")
+    candidates = [record for record in thefts if "train-queries" not in record.flags]
+    for record in sorted(candidates, key=_unlike_default):
         target, copy = record.measures.get("target_accuracy"), record.measures.get("accuracy")
         if target and copy and target.value is not None and copy.value is not None:
             return target.value, copy
     return None
+
+
+def _unlike_default(record: Evaluation) -> tuple[bool, bool]:
+    config = record.config
+    return config.get("queries", "indist") != "indist", config.get("response") != "soft"
 
 
 def _fine(records: Sequence[Evaluation], method: str) -> list[Evaluation]:

@@ -43,8 +43,8 @@ MEANINGFUL_GAIN = 0.1
 RATE = 0.01
 UNRANKED = {"null-failed", "constant-scores", "one-control"}
 CAVEATS = (
-    "accuracy-gate", "chance-level", "constant-target", "trigger-not-reached", "weak-trigger",
-    "not-converged",
+    "accuracy-gate", "chance-level", "constant-target", "not-converged", "train-queries",
+    "trigger-not-reached", "weak-trigger",
 )  # fmt: skip
 """Flags under which the absence of an effect shows nothing."""
 BADLY_ARMED = ("references-unlike-target",)

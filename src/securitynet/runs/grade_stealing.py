@@ -25,21 +25,22 @@ Floats = NDArray[np.float64]
 
 def grade_stealing(
     evidence: StealingEvidence, truth: Labels
-) -> tuple[dict[str, Measure], tuple[str, ...], dict[str, Any]]:
+) -> tuple[dict[str, Measure], dict[str, Measure], tuple[str, ...], dict[str, Any]]:
     """Judge the surrogates of one run.
 
     Every figure is a mean over seeds at the largest budget, with the interval of
     :mod:`securitynet.metrics.agreement`. ``error_agreement`` is the share of the target's own
     errors that the copies repeat, class and all; unknown for a target that never errs. Where the
     thief chooses its queries, ``random_agreement`` is that of random ones and ``selection_gain``
-    what the choice adds, paired over images and seeds.
+    what the choice adds, paired over images and seeds. Without a floor there is no excess; then
+    the null ``constant_agreement`` is what the best answer that ignores the image would agree.
 
     Args:
         evidence: Predictions of target, surrogates and floors on the evaluation images.
         truth: True labels, int64 ``[m]``.
 
     Returns:
-        Measures at the largest budget, flags, and the whole curve in the details.
+        Measures at the largest budget, nulls, flags, and the whole curve in the details.
 
     Raises:
         ValueError: If there is no surrogate or predictions do not fit the evaluation images.
@@ -68,7 +69,13 @@ def grade_stealing(
     }
     flags = list(evidence.flags)
     flags += ["constant-target"] if np.ptp(evidence.target_labels) == 0 else []
-    return measures, tuple(flags), details
+    has_floor = evidence.surrogates[0].floor_labels is not None
+    nulls = {} if has_floor else {"constant_agreement": _best_constant(evidence.target_labels)}
+    return measures, nulls, tuple(flags), details
+
+
+def _best_constant(labels: Labels) -> Measure:
+    return proportion(int(np.bincount(labels).max()), len(labels))
 
 
 def _check(evidence: StealingEvidence, n: int) -> None:
@@ -76,24 +83,27 @@ def _check(evidence: StealingEvidence, n: int) -> None:
         raise ValueError("a stealing method must return at least one surrogate")
     answers = [evidence.target_labels]
     for copy in evidence.surrogates:
-        answers += [copy.labels, copy.floor_labels]
-        answers += [] if copy.random_labels is None else [copy.random_labels]
+        controls = (copy.floor_labels, copy.random_labels)
+        answers += [copy.labels, *(labels for labels in controls if labels is not None)]
     if n == 0 or any(np.shape(labels) != (n,) for labels in answers):
         raise ValueError(f"a stealing method must return one label for each of {n} images")
-    if len({copy.random_labels is None for copy in evidence.surrogates}) > 1:
-        raise ValueError("a stealing method must return a random control for every copy or none")
+    for control in ("floor_labels", "random_labels"):
+        if len({getattr(copy, control) is None for copy in evidence.surrogates}) > 1:
+            raise ValueError(f"a stealing method must return {control} for every copy or none")
 
 
 def _at_budget(evidence: StealingEvidence, truth: Labels, budget: int) -> dict[str, Measure]:
     copies = [copy for copy in evidence.surrogates if copy.budget == budget]
     target = evidence.target_labels
     agree = _hits([copy.labels for copy in copies], target)
-    floor = _hits([copy.floor_labels for copy in copies], target)
+    floors = [copy.floor_labels for copy in copies if copy.floor_labels is not None]
+    floor = _hits(floors, target) if floors else None
+    unknown = Measure(None, n=len(truth))
     point = {
         "accuracy": mean_share(_hits([copy.labels for copy in copies], truth)),
         "agreement": mean_share(agree),
-        "floor_agreement": mean_share(floor),
-        "excess_agreement": excess_share(agree, floor),
+        "floor_agreement": unknown if floor is None else mean_share(floor),
+        "excess_agreement": unknown if floor is None else excess_share(agree, floor),
         "error_agreement": mean_share(agree[:, target != truth]),
     }
     by_chance = [copy.random_labels for copy in copies if copy.random_labels is not None]

@@ -79,8 +79,7 @@ def grade(
     if isinstance(evidence, MembershipEvidence):
         return _membership(evidence, audit, target_labels)
     if isinstance(evidence, StealingEvidence):
-        measures, flags, details = grade_stealing(evidence, audit.data.evaluation.labels)
-        return Graded(measures, flags=flags, details=details)
+        return Graded(*grade_stealing(evidence, audit.data.evaluation.labels))
     if isinstance(evidence, TriggerEvidence):
         return _triggers(evidence, audit)
     if isinstance(evidence, InputEvidence):

@@ -19,6 +19,7 @@ from securitynet.defences.channels import parse_defence
 from securitynet.errors import UsageError
 from securitynet.records import Job, canonical_json
 from securitynet.registry import FAMILIES, Method, default_set, get_method, load_methods
+from securitynet.runs.queries import other_dataset, pool_identity
 from securitynet.training.manifests import load_references, training_images
 from securitynet.weights.door import open_checkpoint
 from securitynet.weights.verified import unverified
@@ -195,6 +196,8 @@ def _conditions(
     method, config = choice
     if method.source is not None:
         found["method_file"] = method.source
+    if method.family == "steal" and (other := other_dataset(config)) is not None:
+        found["queries"] = audits.pool(other, dataset)
     needs = method.needs_of(config)
     for what, kind in REFERENCES.items():
         if what in (*needs, *method.uses):
@@ -296,6 +299,10 @@ class Audits:
             found = load_references(self._dataset(name), kind)
             self._references[name, kind] = None if found is None else found.fingerprint
         return self._references[name, kind]
+
+    def pool(self, name: str, own: str) -> str:
+        """Return the identity of a data set as what a thief asks about a model of another."""
+        return pool_identity(self._dataset(name), self._dataset(own))
 
     def _dataset(self, name: str) -> Dataset:
         if name not in self._datasets:

@@ -25,6 +25,7 @@ from securitynet.registry import Access, Method, get_method
 from securitynet.runs.adversary import reference_identity, references_of, run_known
 from securitynet.runs.grading import grade
 from securitynet.runs.plan import Group, part_of
+from securitynet.runs.queries import with_pool
 from securitynet.runs.store import Store
 from securitynet.targets.build import load_target
 from securitynet.targets.context import Context
@@ -210,10 +211,11 @@ def _evaluate(
     )
     begin = time.perf_counter()
     attack = method.configure(**job.config)
+    data = with_pool(job, bench.audit) if method.family == "steal" else bench.audit.data
 
     def call(known: NDArray[np.int8] | None) -> Any:
         asked = _as_seen(bench.target, method, job)
-        found = attack(asked, bench.audit.data, replace(context, known=known))
+        found = attack(asked, data, replace(context, known=known))
         counts.append(asked.queries)
         return found
 

@@ -85,7 +85,7 @@ class Copyist:
         labels = np.asarray(log_q.argmax(1), dtype=np.int64)
         return labels, None if log_p is None else mean_kl(log_p, log_q)
 
-    def floor(self, asked: Images, seed: int, cache: Path | None) -> Labels:
+    def floor(self, asked: Images, seed: int, cache: Path | None) -> Labels | None:
         """Return predictions of the same recipe trained on true labels, cached across models.
 
         Args:
@@ -94,8 +94,11 @@ class Copyist:
             cache: Folder shared by all models; ``None`` keeps nothing.
 
         Returns:
-            Labels of the evaluation images, int64 ``[m]``.
+            Labels of the evaluation images, int64 ``[m]``, or ``None``: images of another data set
+            have no true labels, and whoever has only these and never asks learns nothing.
         """
+        if asked.labels.min() < 0:
+            return None
         path = None if cache is None else cache / "floors" / f"{self._key(asked, seed)}.npz"
         known = None if path is None else _kept_labels(path, len(self.data.evaluation))
         if known is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from securitynet.errors import RefusedError
+from securitynet.errors import RefusedError, UsageError
 from securitynet.registry import option
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from securitynet.targets.context import Context
     from securitynet.targets.target import Target
 
+OOD = "ood:"
+FLAGS: dict[str, tuple[str, ...]] = {"indist": (), "train": ("train-queries",)}
+"""Queries by name -> what to know of the figures."""
 ROUNDING = 1e-9
 """How far the sum of posteriors may be off one because float64 is."""
 
@@ -31,6 +34,10 @@ class Theft:
         "soft", "What the copy learns: posteriors or labels; --defence bounds and changes both.",
         choices=("soft", "hard"),
     )  # fmt: skip
+    queries: str = option(
+        "indist", "What is asked: indist (a half of the test split), train (images that the target "
+        "was trained on) or ood:NAME (another data set, resized).",
+    )  # fmt: skip
     budgets: tuple[int, ...] = option((), "Query budgets; none = the whole pool.", low=2)
     surrogate: str = option(
         "cnn_small", "Architecture of the copy.", choices=("cnn_small", "cnn_medium", "mlp")
@@ -38,6 +45,24 @@ class Theft:
     epochs: int = option(20, "Passes over the queries.", low=1)
     n_seeds: int = option(3, "Surrogates a budget.", low=1, high=1000)
     augment: bool = option(True, "Shift the query images in training; flip them if data allow.")
+
+    def __post_init__(self) -> None:
+        """Refuse queries of no known kind.
+
+        Raises:
+            UsageError: If ``queries`` names none.
+        """
+        is_other = self.queries.startswith(OOD) and self.queries != OOD
+        if not is_other and self.queries not in FLAGS:
+            raise UsageError(
+                f"queries: {self.queries!r} is not one of {', '.join(FLAGS)}, {OOD}NAME",
+                hint=f"e.g. {OOD}mnist",
+            )
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Why to read the figures with care, for what is asked."""
+        return FLAGS.get(self.queries, ("ood-queries",))
 
     def copyist(self, data: AuditData, context: Context) -> Copyist:
         """Return the trainer of copies and floors: one recipe for both."""

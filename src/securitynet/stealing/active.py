@@ -80,7 +80,7 @@ class Active(Theft):
             labels, kl = copyist.copied(chosen, answers, seed, log_p)
             floor = copyist.floor(by_chance, seed, context.cache)
             copies.append(Surrogate(budget, seed, labels, floor, kl, control))
-        return StealingEvidence(target_labels, tuple(copies))
+        return StealingEvidence(target_labels, tuple(copies), self.flags)
 
     def _choose(
         self,

@@ -60,4 +60,4 @@ class Knockoff(Theft):
             labels, kl = copyist.copied(asked, answers[:budget], seed, log_p)
             floor = copyist.floor(asked, seed, context.cache)
             copies.append(Surrogate(budget, seed, labels, floor, kl))
-        return StealingEvidence(target_labels, tuple(copies))
+        return StealingEvidence(target_labels, tuple(copies), self.flags)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -68,6 +70,19 @@ def with_channels_last(module: nn.Module, n_sides: int) -> nn.Module:
         if kernel.dim() == 5:
             kernel.data = channels_last(kernel.data)
     return module
+
+
+def fitted(images: NDArray[np.uint8], channels: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return pictures with other channels and sides, resized bilinearly with antialiasing.
+
+    Args:
+        images: uint8 ``[n, H, W, C]`` with C = 1 or 3.
+        channels: 1 or 3.
+        size: Height and width.
+    """
+    pixels = _match_channels(torch.from_numpy(images).movedim(-1, 1).float() / 255, channels)
+    whole = (_resize(pixels, size, "bilinear") * 255).round().to(torch.uint8)
+    return np.ascontiguousarray(whole.movedim(1, -1).numpy())
 
 
 def _reshape(pixels: Tensor, spec: InputSpec) -> Tensor:
