@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
 
-from securitynet.metrics.agreement import area_log_budget, excess_share, mean_share, paired_gain
+from securitynet.metrics.agreement import (
+    excess_share,
+    mean_share,
+    paired_gain,
+    under_budget_curve,
+)
 
 
 def draw(rng, n_seeds, n_images, share, seed_spread):
@@ -100,12 +105,37 @@ def test_excess_covers():
     assert covered / 600 >= 0.93
 
 
+def area(budgets, shares):
+    hits = [np.array([[1.0] * round(100 * share) + [0.0] * round(100 * (1 - share))])
+            for share in shares]  # fmt: skip
+    return mean_share(under_budget_curve(hits, budgets)).value
+
+
 def test_area_is_the_mean_over_the_log_budget():
-    assert area_log_budget([100], [0.4]) is None
-    assert area_log_budget([10, 100, 1000], [0.5, 0.5, 0.5]) == pytest.approx(0.5)
-    assert area_log_budget([10, 100, 1000], [0.2, 0.4, 0.6]) == pytest.approx(0.4)
+    assert area([10, 100, 1000], [0.5, 0.5, 0.5]) == pytest.approx(0.5)
+    assert area([10, 100, 1000], [0.2, 0.4, 0.6]) == pytest.approx(0.4)
     # half of the log axis at .2 to .4, the other half at .4: not the mean of the three values
-    assert area_log_budget([1, 10, 100], [0.2, 0.4, 0.4]) == pytest.approx(0.35)
+    assert area([1, 10, 100], [0.2, 0.4, 0.4]) == pytest.approx(0.35)
+    assert area([3, 7, 50, 51], [1.0] * 4) == 1.0
+
+
+def test_an_area_pairs_images_and_seeds_over_the_budgets():
+    hits = draw(np.random.default_rng(1), 3, 300, 0.6, 0.05)
+    assert mean_share(under_budget_curve([hits] * 4, [1, 5, 9, 80])) == mean_share(hits)
+    floor = draw(np.random.default_rng(2), 3, 300, 0.4, 0.05)
+    budgets = [10, 100]
+    both = excess_share(*(under_budget_curve([one] * 2, budgets) for one in (hits, floor)))
+    assert both == excess_share(hits, floor)
+
+
+def test_an_area_covers():
+    rng = np.random.default_rng(3)
+    covered = 0
+    for _ in range(600):
+        curve = [draw(rng, 3, 300, share, 0.03) for share in (0.5, 0.6, 0.8)]
+        measure = mean_share(under_budget_curve(curve, [100, 1000, 10_000]))
+        covered += measure.low <= 0.625 <= measure.high
+    assert covered / 600 >= 0.93
 
 
 def test_gain_is_paired_over_images_and_seeds():

@@ -88,7 +88,7 @@ def theft(model, response, gain, budgets=(100, 1000, 10000)):
     plain_curve = [
         {k: v if k == "budget" else vars(v) for k, v in point.items()} for point in curve
     ]
-    details = {"curve": plain_curve, "kl": None, "n_seeds": 3, "area_log_budget": 0.8}
+    details = {"curve": plain_curve, "kl": None, "n_seeds": 3}
     config = {"response": response, "budgets": list(budgets), "augment": False}
     return make_record(
         model, "steal.knockoff", measures=measures, details=details, config=config, queries=30000

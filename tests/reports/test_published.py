@@ -1,5 +1,7 @@
 """The audited models among published ones: the right points, nothing made up."""
 
+from dataclasses import replace
+
 import pytest
 
 from securitynet.records import Measure
@@ -55,6 +57,12 @@ def test_a_leak_is_placed_by_gap_and_global_modified_entropy(leak):
     assert audited == {"m": ((0.07, 0.6),)}
     assert ((0.07, 0.58), (0.07, 0.62)) in [line.points for line in picture.content.lines]
     assert "1 models on cifar10" in picture.caption and "left out" not in picture.caption
+
+
+def test_copies_of_training_images_are_not_compared_with_published_ones(theft):
+    leaky = replace(theft("soft", 0.9), flags=("train-queries",))
+    (picture,) = published_pictures([leaky, theft("hard", 0.5)], ROWS)
+    assert drawn(picture)[1] == {"m": ((0.9, 0.5),)}
 
 
 def test_soft_copies_are_compared_first_and_implausible_rows_counted(theft):

@@ -287,7 +287,11 @@ def test_measures_are_at_the_largest_budget_and_the_curve_rises():
     assert graded.measures["agreement"].value == pytest.approx(0.9, abs=0.03)
     assert graded.measures["budget"].value == 1000
     both = [point["agreement"]["value"] for point in curve]
-    assert graded.details["area_log_budget"] == pytest.approx(np.mean(both))
+    area, excess = graded.measures["budget_auc"], graded.measures["excess_budget_auc"]
+    assert area.value == pytest.approx(np.mean(both)) and area.n == 400
+    assert area.low < area.value < area.high
+    floors = np.mean([point["floor_agreement"]["value"] for point in curve])
+    assert excess.value == pytest.approx((area.value - floors) / (1 - floors))
     assert graded.details["kl"] == 0.25 and graded.details["n_seeds"] == 3
     check_record(graded)
 
@@ -296,7 +300,7 @@ def test_one_budget_has_no_area_and_hidden_posteriors_no_kl():
     audit = audit_of()
     truth = audit.data.evaluation.labels
     graded = grade(StealingEvidence(truth, (Surrogate(5, 0, truth, truth),)), audit)
-    assert graded.details["area_log_budget"] is None and graded.details["kl"] is None
+    assert "budget_auc" not in graded.measures and graded.details["kl"] is None
     assert graded.measures["excess_agreement"].value is None  # the floor is 1
     check_record(graded)
 
@@ -330,6 +334,11 @@ def test_without_a_floor_there_is_no_excess_but_the_best_constant():
     assert constant.value == np.bincount(truth).max() / 400 and constant.low < constant.value
     assert graded.measures["agreement"].value > 0.7
     check_record(graded)
+    curve = surrogates(truth, truth, (10, 100))
+    copies = tuple(replace(copy, floor_labels=None) for copy in curve)
+    measures = grade(StealingEvidence(truth, copies), audit).measures
+    assert measures["excess_budget_auc"].value is None
+    assert measures["budget_auc"].value == pytest.approx(0.8, abs=0.05)
     assert grade(StealingEvidence(truth, surrogates(truth, truth)), audit).nulls == {}
 
 
@@ -344,6 +353,9 @@ def test_stealing_evidence_that_does_not_fit_is_refused():
         with pytest.raises(ValueError, match="one label for each"):
             with_control = Surrogate(5, 0, truth, truth, random_labels=labels)
             grade(StealingEvidence(truth, (with_control,)), audit)
+    uneven = (Surrogate(5, 0, truth, truth), Surrogate(9, 1, truth, truth))
+    with pytest.raises(ValueError, match="same seeds at every budget"):
+        grade(StealingEvidence(truth, uneven), audit)
     whole = Surrogate(5, 0, truth, truth, random_labels=truth)
     for name in ("floor_labels", "random_labels"):
         halved = (whole, replace(whole, seed=1, **{name: None}))

@@ -86,19 +86,20 @@ def _standard_error(values: Floats) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
-def area_log_budget(budgets: Sequence[int], shares: Sequence[float]) -> float | None:
-    """Return the mean share over the logarithm of the budget, by trapezoids.
+def under_budget_curve(hits: Sequence[Floats], budgets: Sequence[int]) -> Floats:
+    """Return indicators averaged over the logarithm of the budget, by trapezoids.
 
-    The area is divided by the width of the log-budget axis, so that it is a share itself.
+    The area is divided by the width of the axis, so that it is a share itself; its mean and
+    interval are :func:`mean_share`'s, its excess :func:`excess_share`'s.
 
     Args:
-        budgets: Rising query budgets, at least 1 each.
-        shares: The share at each budget.
+        hits: One ``[seeds, images]`` a budget, of the same seeds.
+        budgets: At least two rising query budgets, at least 1 each.
 
     Returns:
-        The area, or ``None`` for a single budget.
+        Shares ``[seeds, images]`` in [0, 1].
     """
-    if len(budgets) < 2:
-        return None
-    steps, heights = np.diff(np.log(budgets)), np.asarray(shares, dtype=np.float64)
-    return float((steps * (heights[1:] + heights[:-1]) / 2).sum() / steps.sum())
+    steps = np.diff(np.log(budgets))
+    weights = (np.append(steps, 0.0) + np.append(0.0, steps)) / (2 * steps.sum())
+    # Rounded, so that copies that are always right have an area of exactly one.
+    return np.asarray(np.tensordot(weights, np.stack(hits), axes=1).round(12))

@@ -76,6 +76,8 @@ MEASURES = {
     "random_agreement": "random choice",
     "selection_gain": "gain of choice",
     "constant_agreement": "constant answer",
+    "budget_auc": "budget AUC",
+    "excess_budget_auc": "excess budget AUC",
     "p_value": "p",
     "infected_label": "class",
     "trigger_l1": "trigger L1",

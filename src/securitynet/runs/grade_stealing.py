@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from securitynet.evidence import StealingEvidence
+from securitynet.evidence import StealingEvidence, Surrogate
 from securitynet.metrics.agreement import (
-    area_log_budget,
     excess_share,
     mean_share,
     paired_gain,
+    under_budget_curve,
 )
 from securitynet.metrics.intervals import proportion
 from securitynet.records import Measure
@@ -30,10 +30,14 @@ def grade_stealing(
 
     Every figure is a mean over seeds at the largest budget, with the interval of
     :mod:`securitynet.metrics.agreement`. ``error_agreement`` is the share of the target's own
-    errors that the copies repeat, class and all; unknown for a target that never errs. Where the
-    thief chooses its queries, ``random_agreement`` is that of random ones and ``selection_gain``
-    what the choice adds, paired over images and seeds. Without a floor there is no excess; then
-    the null ``constant_agreement`` is what the best answer that ignores the image would agree.
+    errors that the copies repeat, class and all; unknown for a target that never errs.
+
+    Of several budgets ``budget_auc`` is the area under agreement over the log budget (the area
+    under the budget curve of active learning), and ``excess_budget_auc`` its excess over the
+    floors' area. Where the thief chooses its queries, ``random_agreement`` is that of random ones
+    and ``selection_gain`` what the choice adds, paired over images and seeds. Without a floor there
+    is no excess; then the null ``constant_agreement`` is what the best answer that ignores the
+    image would agree.
 
     Args:
         evidence: Predictions of target, surrogates and floors on the evaluation images.
@@ -53,8 +57,9 @@ def grade_stealing(
         **curve[-1],
         "target_accuracy": proportion(int(right.sum()), len(truth)),
         "budget": Measure(budgets[-1]),
+        **_areas(evidence, budgets),
     }
-    last = [copy for copy in evidence.surrogates if copy.budget == budgets[-1]]
+    last = _at(evidence, budgets[-1])
     kl = [copy.kl for copy in last if copy.kl is not None]
     details = {
         "curve": [
@@ -63,9 +68,6 @@ def grade_stealing(
         ],
         "kl": float(np.mean(kl)) if kl else None,
         "n_seeds": len(last),
-        "area_log_budget": area_log_budget(
-            budgets, [point["agreement"].value or 0.0 for point in curve]
-        ),
     }
     flags = list(evidence.flags)
     flags += ["constant-target"] if np.ptp(evidence.target_labels) == 0 else []
@@ -90,28 +92,56 @@ def _check(evidence: StealingEvidence, n: int) -> None:
     for control in ("floor_labels", "random_labels"):
         if len({getattr(copy, control) is None for copy in evidence.surrogates}) > 1:
             raise ValueError(f"a stealing method must return {control} for every copy or none")
+    seeds: dict[int, list[int]] = {}
+    for copy in evidence.surrogates:
+        seeds.setdefault(copy.budget, []).append(copy.seed)
+    if len(set(map(tuple, seeds.values()))) > 1:
+        raise ValueError("a stealing method must return the same seeds at every budget")
+
+
+def _areas(evidence: StealingEvidence, budgets: Sequence[int]) -> dict[str, Measure]:
+    """Return the area under agreement over the log budget and its excess; of one budget none."""
+    if len(budgets) < 2:
+        return {}
+    by_budget, target = [_at(evidence, budget) for budget in budgets], evidence.target_labels
+    hits = [_hits([copy.labels for copy in copies], target) for copies in by_budget]
+    known = [_agreement(copies, "floor_labels", target) for copies in by_budget]
+    floors = [floor for floor in known if floor is not None]
+    agree = under_budget_curve(hits, budgets)
+    floor = under_budget_curve(floors, budgets) if floors else None
+    return {"budget_auc": mean_share(agree), "excess_budget_auc": _excess(agree, floor)}
+
+
+def _at(evidence: StealingEvidence, budget: int) -> list[Surrogate]:
+    return [copy for copy in evidence.surrogates if copy.budget == budget]
 
 
 def _at_budget(evidence: StealingEvidence, truth: Labels, budget: int) -> dict[str, Measure]:
-    copies = [copy for copy in evidence.surrogates if copy.budget == budget]
-    target = evidence.target_labels
+    copies, target = _at(evidence, budget), evidence.target_labels
     agree = _hits([copy.labels for copy in copies], target)
-    floors = [copy.floor_labels for copy in copies if copy.floor_labels is not None]
-    floor = _hits(floors, target) if floors else None
-    unknown = Measure(None, n=len(truth))
+    floor = _agreement(copies, "floor_labels", target)
     point = {
         "accuracy": mean_share(_hits([copy.labels for copy in copies], truth)),
         "agreement": mean_share(agree),
-        "floor_agreement": unknown if floor is None else mean_share(floor),
-        "excess_agreement": unknown if floor is None else excess_share(agree, floor),
+        "floor_agreement": Measure(None, n=len(truth)) if floor is None else mean_share(floor),
+        "excess_agreement": _excess(agree, floor),
         "error_agreement": mean_share(agree[:, target != truth]),
     }
-    by_chance = [copy.random_labels for copy in copies if copy.random_labels is not None]
-    if by_chance:
-        control = _hits(by_chance, target)
+    control = _agreement(copies, "random_labels", target)
+    if control is not None:
         point["random_agreement"] = mean_share(control)
         point["selection_gain"] = paired_gain(agree, control)
     return point
+
+
+def _excess(agree: Floats, floor: Floats | None) -> Measure:
+    return Measure(None, n=agree.shape[1]) if floor is None else excess_share(agree, floor)
+
+
+def _agreement(copies: Sequence[Surrogate], name: str, target: Labels) -> Floats | None:
+    """Return where some answers of the copies equal the target's; ``None`` if there are none."""
+    known = [answers for copy in copies if (answers := getattr(copy, name)) is not None]
+    return _hits(known, target) if known else None
 
 
 def _hits(answers: Sequence[Labels], reference: Labels) -> Floats:
