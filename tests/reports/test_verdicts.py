@@ -259,7 +259,7 @@ def test_detectors_of_inputs_say_nothing_of_the_model(make):
     assert "a control patch" in verdict.sentence
 
 
-@pytest.mark.parametrize("flag", ["accuracy-gate", "chance-level"])
+@pytest.mark.parametrize("flag", ["accuracy-gate", "chance-level", "train-queries"])
 def test_flags_turn_an_absence_into_nothing_but_not_an_effect(attack, theft, test_of, flag):
     absences = [attack((0.5, 0.48, 0.52), flags=(flag,)), theft((0.0, -0.05, 0.05), flags=(flag,))]
     for verdict in verdicts([*absences, test_of(0.5, flags=(flag,))]):

@@ -356,6 +356,8 @@ QUICK = {
         "mia.boundary.samples=10", "mia.boundary.iterations=1", "mia.boundary.probes=4",
     ],
     "mia.label_noise": ["mia.label_noise.samples=50"],
+    "steal.active": ["steal.active.n_seeds=1", "steal.active.surrogate=mlp"],
+    "steal.jacobian": ["steal.jacobian.n_seeds=1", "steal.jacobian.surrogate=mlp"],
 }  # fmt: skip
 ALL_VARIANTS = [
     (name, variant) for name, method in methods().items() for variant in method.variants or ({},)

@@ -215,7 +215,7 @@ def test_copies_flip_only_what_the_data_set_allows(is_mirrored, augment, monkeyp
     assert seen == [(augment, is_mirrored)] * 2  # the copy and its floor
 
 
-@pytest.mark.parametrize("method", ["steal.knockoff", "steal.active"])
+@pytest.mark.parametrize("method", ["steal.knockoff", "steal.active", "steal.jacobian"])
 def test_images_without_labels_have_no_floor(method, trainings, tmp_path):
     data = audit_data()
     nobody = replace(data.queries, source_labels=np.full(N_POOL + N_EVALUATION, -1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from securitynet.datasets.images import AuditData, Images
+from securitynet.datasets.images import AuditData, Images, Pixels
 from securitynet.files.atomic import write_atomic
 from securitynet.records import fingerprint
 from securitynet.targets.networks import build_network
@@ -38,21 +39,20 @@ class Copyist:
     recipe: Recipe
     device: torch.device
 
-    def train(self, asked: Images, targets: NDArray[Any], seed: int) -> torch.nn.Module:
+    def train(self, asked: Pixels, targets: NDArray[Any], seed: int) -> torch.nn.Module:
         """Return a network of the copy's kind trained on some images.
 
         Args:
-            asked: The images.
+            asked: The images, uint8 ``[n, H, W, C]`` or ``[n, D, H, W, C]``.
             targets: Labels ``[n]`` or posteriors ``[n, K]``.
             seed: Seed of weights, order and augmentation.
         """
-        *sides, channels = asked.shape
+        *sides, channels = asked.shape[1:]
         module = build_network(
             self.network, channels=channels, sides=tuple(sides),
             num_classes=self.data.num_classes, seed=seed,
         )  # fmt: skip
-        recipe, device = self.recipe, self.device
-        return fit(module, asked.pixels(), targets, recipe=recipe, seed=seed, device=device)
+        return fit(module, asked, targets, recipe=self.recipe, seed=seed, device=self.device)
 
     def log_scores(self, module: torch.nn.Module, images: Images) -> NDArray[np.float64]:
         """Return a network's log posteriors on some images, float64 ``[n, K]``."""
@@ -65,7 +65,7 @@ class Copyist:
 
     def copied(
         self,
-        asked: Images,
+        asked: Pixels,
         answers: NDArray[Any],
         seed: int,
         log_p: NDArray[np.float64] | None = None,
@@ -73,7 +73,7 @@ class Copyist:
         """Train a copy; return its labels of the evaluation images and its divergence.
 
         Args:
-            asked: Images that the target was asked about.
+            asked: Images that the target was asked about, uint8 ``[n, H, W, C]``.
             answers: Its labels ``[n]`` or posteriors ``[n, K]``.
             seed: Seed of weights, order and augmentation.
             log_p: The target's log posteriors on the evaluation images, if it shows them.
@@ -99,19 +99,27 @@ class Copyist:
         """
         if asked.labels.min() < 0:
             return None
-        path = None if cache is None else cache / "floors" / f"{self._key(asked, seed)}.npz"
+        parts = [asked.fingerprint, seed]
+        return self.kept(parts, cache, lambda: self.copied(asked.pixels(), asked.labels, seed)[0])
+
+    def kept(self, parts: list[Any], cache: Path | None, train: Callable[[], Labels]) -> Labels:
+        """Return a floor's labels of the evaluation images, trained once for all models.
+
+        Args:
+            parts: What tells it apart among floors of this recipe, JSON values.
+            cache: Folder shared by all models; ``None`` keeps nothing.
+            train: Trains it.
+        """
+        common = [FLOOR_VERSION, self.data.evaluation.fingerprint, self.network]
+        key = fingerprint([*common, asdict(self.recipe), self.device.type, *parts])
+        path = None if cache is None else cache / "floors" / f"{key}.npz"
         known = None if path is None else _kept_labels(path, len(self.data.evaluation))
         if known is not None:
             return known
-        labels, _ = self.copied(asked, asked.labels, seed)
+        labels = train()
         if path is not None:
             write_atomic(path, lambda file: np.savez(file, labels=labels))
         return labels
-
-    def _key(self, asked: Images, seed: int) -> str:
-        views = [asked.fingerprint, self.data.evaluation.fingerprint]
-        parts = [FLOOR_VERSION, *views, self.network, asdict(self.recipe), seed]
-        return fingerprint([*parts, self.device.type])
 
 
 def _kept_labels(path: Path, n: int) -> Labels | None:
@@ -122,6 +130,31 @@ def _kept_labels(path: Path, n: int) -> Labels | None:
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile):
         return None
     return labels if labels.shape == (n,) else None
+
+
+def moved(
+    module: torch.nn.Module, pixels: Pixels, labels: Labels, step: float, device: torch.device
+) -> Pixels:
+    """Return images moved along the sign of the gradient of their labels' log posterior.
+
+    The posterior's own gradient has the same sign, and vanishes where it underflows.
+
+    Args:
+        module: Maps pixels in [0, 1] to logits; in evaluation mode.
+        pixels: uint8 ``[n, H, W, C]`` or ``[n, D, H, W, C]``.
+        labels: int64 ``[n]``.
+        step: How far, of the pixel range; what leaves the range is cut off.
+        device: Where the module is.
+    """
+    parts = []
+    for start in range(0, len(pixels), 256):
+        batch = as_pixels(pixels[start : start + 256]).to(device).requires_grad_(True)
+        classes = torch.from_numpy(labels[start : start + 256]).to(device)
+        chosen = torch.log_softmax(module(batch), 1).gather(1, classes[:, None]).sum()
+        (gradient,) = torch.autograd.grad(chosen, batch)
+        made = (batch.detach() + step * gradient.sign()).clamp(0, 1)
+        parts.append((made * 255).round().to(torch.uint8).movedim(1, -1).cpu().numpy())
+    return np.concatenate(parts)
 
 
 def mean_kl(log_p: NDArray[np.float64], log_q: NDArray[np.float64]) -> float:

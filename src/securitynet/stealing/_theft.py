@@ -30,10 +30,6 @@ ROUNDING = 1e-9
 class Theft:
     """The options of a theft that trains copies on a target's answers."""
 
-    response: str = option(
-        "soft", "What the copy learns: posteriors or labels; --defence bounds and changes both.",
-        choices=("soft", "hard"),
-    )  # fmt: skip
     queries: str = option(
         "indist", "What is asked: indist (a half of the test split), train (images that the target "
         "was trained on) or ood:NAME (another data set, resized).",
@@ -75,25 +71,35 @@ class Theft:
         )  # fmt: skip
         return Copyist(data, self.surrogate, recipe, context.device)
 
-    def ask(self, target: Target, images: Images) -> NDArray[Any]:
-        """Return what a copy learns of some images: posteriors ``[n, K]`` or labels ``[n]``."""
-        if self.response == "hard":
-            return target.labels(images)
-        return np.exp(_whole(target.log_scores(images)))
-
-    def grading_answers(
-        self, target: Target, data: AuditData
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
-        """Ask the evaluation images once: labels, and log posteriors if the target shows them."""
-        if self.response == "hard":
-            return target.labels(data.evaluation), None
-        log_p = target.log_scores(data.evaluation)
-        return log_p.argmax(1), _whole(log_p)  # dividing may make a tie of the two largest
-
     def plan(self, budgets: Sequence[int], context: Context) -> list[tuple[int, int]]:
         """Return the (budget, seed) of every copy; jobs of different seeds share none."""
         seeds = range(context.seed * 1000, context.seed * 1000 + self.n_seeds)
         return [(budget, seed) for budget in budgets for seed in seeds]
+
+
+def response_option() -> Any:
+    """Declare the option ``response`` of a theft that may learn posteriors or labels."""
+    return option(
+        "soft", "What the copy learns: posteriors or labels; --defence bounds and changes both.",
+        choices=("soft", "hard"),
+    )  # fmt: skip
+
+
+def ask(target: Target, images: Images, response: str) -> NDArray[Any]:
+    """Return what a copy learns of some images: posteriors ``[n, K]`` or labels ``[n]``."""
+    if response == "hard":
+        return target.labels(images)
+    return np.exp(_whole(target.log_scores(images)))
+
+
+def grading_answers(
+    target: Target, data: AuditData, response: str
+) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+    """Ask the evaluation images once: labels, and log posteriors if copies learn these."""
+    if response == "hard":
+        return target.labels(data.evaluation), None
+    log_p = target.log_scores(data.evaluation)
+    return log_p.argmax(1), _whole(log_p)  # dividing may make a tie of the two largest
 
 
 def _whole(log_p: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -126,7 +132,7 @@ def check_budgets(budgets: Sequence[int], n_pool: int, where: str) -> list[int]:
     rising = sorted(set(budgets))
     if rising[-1] > n_pool:
         raise RefusedError(
-            f"a budget of {rising[-1]:,} is more than the {n_pool:,} images of the query pool",
+            f"a budget of {rising[-1]:,} is more than the {n_pool:,} images there are to ask about",
             where=where,
             hint=f"lower -o {where}.budgets",
             flags=["budget"],

@@ -9,7 +9,13 @@ import numpy as np
 
 from securitynet.evidence import StealingEvidence, Surrogate
 from securitynet.registry import Access, method, option
-from securitynet.stealing._theft import Theft, check_budgets
+from securitynet.stealing._theft import (
+    Theft,
+    ask,
+    check_budgets,
+    grading_answers,
+    response_option,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,6 +55,7 @@ class Active(Theft):
     the whole budget, as the control is. Every budget and seed is a theft of its own.
     """
 
+    response: str = response_option()
     budgets: tuple[int, ...] = option((), "Query budgets; none = a fifth of the pool.", low=2)
     selection: str = option(
         "entropy", "How the next images are chosen.", choices=("entropy", "kcenter")
@@ -67,7 +74,7 @@ class Active(Theft):
         n_pool = len(data.queries)
         budgets = check_budgets(self.budgets or (max(2, n_pool // 5),), n_pool - 1, WHERE)
         copyist = self.copyist(data, context)
-        target_labels, log_p = self.grading_answers(target, data)
+        target_labels, log_p = grading_answers(target, data, self.response)
         plan = self.plan(budgets, context)
         copies = []
         for i, (budget, seed) in enumerate(plan):
@@ -75,9 +82,10 @@ class Active(Theft):
             context.progress(i / len(plan), copy)
             order = np.random.default_rng(seed).permutation(n_pool)
             by_chance = data.queries.take(order[:budget])
-            control, _ = copyist.copied(by_chance, self.ask(target, by_chance), seed)
+            told = ask(target, by_chance, self.response)
+            control, _ = copyist.copied(by_chance.pixels(), told, seed)
             chosen, answers = self._choose(target, data.queries, copyist, order, budget, seed)
-            labels, kl = copyist.copied(chosen, answers, seed, log_p)
+            labels, kl = copyist.copied(chosen.pixels(), answers, seed, log_p)
             floor = copyist.floor(by_chance, seed, context.cache)
             copies.append(Surrogate(budget, seed, labels, floor, kl, control))
         return StealingEvidence(target_labels, tuple(copies), self.flags)
@@ -94,11 +102,12 @@ class Active(Theft):
         """Ask a budget in rounds; return the images asked and their answers."""
         sizes = self._sizes(budget)
         chosen, left = order[: sizes[0]], order[sizes[0] :]
-        answers = self.ask(target, pool.take(chosen))
+        answers = ask(target, pool.take(chosen), self.response)
         for size in sizes[1:]:
-            module = copyist.train(pool.take(chosen), answers, seed)
+            module = copyist.train(pool.take(chosen).pixels(), answers, seed)
             fresh = self._next(copyist, module, pool, chosen, left, size - len(chosen))
-            answers = np.concatenate([answers, self.ask(target, pool.take(left[fresh]))])
+            asked = ask(target, pool.take(left[fresh]), self.response)
+            answers = np.concatenate([answers, asked])
             chosen, left = np.concatenate([chosen, left[fresh]]), np.delete(left, fresh)
         return pool.take(chosen), answers
 

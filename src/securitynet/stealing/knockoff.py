@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 from securitynet.evidence import StealingEvidence, Surrogate
 from securitynet.registry import Access, method
-from securitynet.stealing._theft import Theft, check_budgets
+from securitynet.stealing._theft import (
+    Theft,
+    ask,
+    check_budgets,
+    grading_answers,
+    response_option,
+)
 
 if TYPE_CHECKING:
     from securitynet.datasets.images import AuditData
@@ -37,6 +43,8 @@ class Knockoff(Theft):
     nested: a smaller one is the beginning of a larger one.
     """
 
+    response: str = response_option()
+
     def __call__(self, target: Target, data: AuditData, context: Context) -> StealingEvidence:
         """Ask the largest budget once, then train copies and floors.
 
@@ -48,16 +56,16 @@ class Knockoff(Theft):
         """
         n_pool = len(data.queries)
         budgets = check_budgets(self.budgets or (n_pool,), n_pool, "steal.knockoff")
-        answers = self.ask(target, data.queries.take(slice(budgets[-1])))
+        answers = ask(target, data.queries.take(slice(budgets[-1])), self.response)
         copyist = self.copyist(data, context)
-        target_labels, log_p = self.grading_answers(target, data)
+        target_labels, log_p = grading_answers(target, data, self.response)
         plan = self.plan(budgets, context)
         copies = []
         for i, (budget, seed) in enumerate(plan):
             copy = f"{self.response}: {budget} queries, copy {i % self.n_seeds + 1}"
             context.progress(i / len(plan), copy)
             asked = data.queries.take(slice(budget))
-            labels, kl = copyist.copied(asked, answers[:budget], seed, log_p)
+            labels, kl = copyist.copied(asked.pixels(), answers[:budget], seed, log_p)
             floor = copyist.floor(asked, seed, context.cache)
             copies.append(Surrogate(budget, seed, labels, floor, kl))
         return StealingEvidence(target_labels, tuple(copies), self.flags)
