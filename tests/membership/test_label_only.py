@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from securitynet.errors import UsageError
 from securitynet.membership import _label_queries as queries
 from securitynet.membership import label_noise
 from securitynet.membership._hop_skip_jump import HopSkipJump, n_queries
@@ -103,6 +104,12 @@ def test_a_part_is_balanced_by_class_and_says_which(shades):
     assert np.bincount(shades.audit.labels[evidence.index]).tolist() == [5, 5]
     assert draw(shades.audit, 40, np.random.default_rng(0)) is None
     assert len(np.unique(evidence.index)) == 10 and (np.diff(evidence.index) > 0).all()
+
+
+@pytest.mark.parametrize("name", ["boundary", "label_noise", "label_augment"])
+def test_a_part_too_small_for_both_sides_is_refused_before_it_is_paid_for(name):
+    with pytest.raises(UsageError, match="samples"):
+        get_method(f"mia.{name}").configure(samples=9)
 
 
 # noise

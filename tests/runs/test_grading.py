@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from securitynet.datasets.images import Audit, AuditData, Images
+from securitynet.errors import RefusedError
 from securitynet.evidence import (
     InputEvidence,
     MembershipEvidence,
@@ -181,6 +182,17 @@ def test_evidence_that_does_not_fit_is_refused(bad):
             grade(evidence, audit)
     with pytest.raises(TypeError, match="must return evidence"):
         grade(good, audit)
+
+
+@pytest.mark.parametrize(("n_members", "n_others"), [(2, 1), (0, 12)])
+def test_a_part_without_two_a_side_is_refused_with_what_to_do(n_members, n_others):
+    audit = audit_of(50)
+    members, others = (np.flatnonzero(audit.is_member == side) for side in (True, False))
+    index = np.sort(np.r_[members[:n_members], others[:n_others]])
+    evidence = MembershipEvidence(np.arange(len(index)) * 1.0, index=index)
+    text = f"{n_members} members and {n_others} non-members were scored.*`samples`"
+    with pytest.raises(RefusedError, match=text):
+        grade(evidence, audit)
 
 
 def test_infinite_scores_still_make_a_record():

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from securitynet.datasets.images import Images
 
 
+FEWEST = 10
+"""Of fewer samples drawn by chance, too often hardly one is a member, or hardly one is not."""
+
+
 def draw(images: Images, size: int, rng: np.random.Generator) -> NDArray[np.int64] | None:
     """Return positions of ``size`` samples, sorted, as equal over classes as it goes.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from securitynet.evidence import MembershipEvidence
-from securitynet.membership._subset import draw
+from securitynet.membership._subset import FEWEST, draw
 from securitynet.registry import Access, method, option
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Boundary:
     random part, balanced by class.
     """
 
-    samples: int = option(200, "Samples that are scored, drawn at random.", low=2)
+    samples: int = option(200, "Samples that are scored, drawn at random.", low=FEWEST)
     iterations: int = option(10, "Rounds of HopSkipJump.", low=1, high=1000)
     probes: int = option(100, "Probes of the first round; round t has sqrt(t) as many.", low=2)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from securitynet.evidence import MembershipEvidence
-from securitynet.membership._subset import draw
+from securitynet.membership._subset import FEWEST, draw
 from securitynet.registry import Access, method, option
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class LabelAugment:
 
     shift: int = option(1, "Pixels by which copies are moved.", low=1, high=16)
     degrees: float = option(5.0, "Degrees by which copies are turned.", low=0, high=180)
-    samples: int = option(1000, "Samples that are scored, drawn at random.", low=2)
+    samples: int = option(1000, "Samples that are scored, drawn at random.", low=FEWEST)
 
     def __call__(self, target: Target, data: AuditData, context: Context) -> MembershipEvidence:
         """Score a part of ``data.audit``; higher = member."""

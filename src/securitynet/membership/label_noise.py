@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from securitynet.evidence import MembershipEvidence
-from securitynet.membership._subset import draw
+from securitynet.membership._subset import FEWEST, draw
 from securitynet.metrics.roc import auc
 from securitynet.registry import Access, method, option
 
@@ -51,7 +51,7 @@ class LabelNoise:
     sigma: float = option(
         0.0, "Standard deviation of the noise, the pixel range being 1; 0 = tuned.", low=0, high=1
     )
-    samples: int = option(1000, "Samples that are scored, drawn at random.", low=2)
+    samples: int = option(1000, "Samples that are scored, drawn at random.", low=FEWEST)
 
     def __call__(self, target: Target, data: AuditData, context: Context) -> MembershipEvidence:
         """Score a part of ``data.audit``; higher = member."""

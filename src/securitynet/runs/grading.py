@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securitynet.datasets.images import Audit
+from securitynet.errors import RefusedError
 from securitynet.evidence import (
     Evidence,
     InputEvidence,
@@ -73,6 +74,7 @@ def grade(
         target_labels: The target's predictions on ``audit.data.audit``; for membership only.
 
     Raises:
+        RefusedError: If less than two members or non-members were scored.
         TypeError: If the evidence is of no known kind.
         ValueError: If its shape does not fit the data.
     """
@@ -92,6 +94,7 @@ def _membership(
 ) -> Graded:
     is_member = audit.is_member if evidence.index is None else audit.is_member[evidence.index]
     inside, outside = _sides(evidence.scores, is_member)
+    _check_sides(inside, outside)
     measures = {
         "auc": auc_delong(inside, outside),
         "tpr_at_fpr_1pct": tpr_at_fpr(inside, outside, 0.01),
@@ -142,6 +145,16 @@ def _sides(scores: Floats, is_member: NDArray[np.bool_]) -> tuple[Floats, Floats
     if scores.shape != is_member.shape or np.isnan(scores).any():
         raise ValueError("a membership method must return one score a sample, none of them NaN")
     return scores[is_member], scores[~is_member]
+
+
+def _check_sides(inside: Floats, outside: Floats) -> None:
+    """Refuse a figure from less than two samples a side, as a small part drawn by chance may be."""
+    if min(len(inside), len(outside)) < 2:
+        raise RefusedError(
+            f"{len(inside)} members and {len(outside)} non-members were scored: too few to judge",
+            hint="raise the method's option `samples`, or --limit",
+            flags=[FEW_NONMEMBERS] if len(outside) < 2 else [],
+        )
 
 
 def _tails(inside: Floats, outside: Floats, fnrs: tuple[float, ...]) -> dict[str, Measure]:
