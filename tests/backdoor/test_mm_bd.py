@@ -77,8 +77,8 @@ def test_margins_agree_with_the_slow_definition():
 
 def test_a_logit_far_below_all_others_is_still_another():
     """Masking the own logit by a large negative number makes it the largest of the others here."""
-    logits = torch.tensor([[-2000.0, -3000.0, -4000.0]])
-    assert margins_of(logits, torch.tensor([0])).item() == 1000
+    logits = torch.tensor([[-2000.0, -3500.0, -4000.0]])
+    assert margins_of(logits, torch.tensor([0])).item() == 1500
 
 
 def test_a_planted_class_stands_out(run):
@@ -224,7 +224,8 @@ def test_excesses_ignore_the_scale_of_the_logits():
     margins = np.random.default_rng(1).gamma(20, 1, 10)
     np.testing.assert_allclose(_anomaly.excesses(margins), _anomaly.excesses(1000 * margins))
     tight = 100 + np.arange(10.0)  # raised to the least spread that is believed: in any unit
-    np.testing.assert_allclose(_anomaly.excesses(tight), _anomaly.excesses(1000 * tight))
+    for scale in (1e-3, 1e3):
+        np.testing.assert_allclose(_anomaly.excesses(tight), _anomaly.excesses(scale * tight))
 
 
 def test_only_large_margins_are_suspicious():

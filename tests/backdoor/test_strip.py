@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from securitynet.backdoor.strip import Strip, conformal_threshold, superimpose
+from securitynet.backdoor._inputs import conformal_threshold, disjoint_parts
+from securitynet.backdoor.strip import Strip, superimpose
 from securitynet.errors import RefusedError, UsageError
 from securitynet.registry import Access, get_method
 from securitynet.targets.context import Context
@@ -70,12 +71,13 @@ def test_scores_lie_between_minus_log_k_and_zero(run):
 @pytest.mark.parametrize("known", [None, TRIGGER.target])
 def test_parts_are_disjoint(planted_images, known):
     images = planted_images(400)
-    parts = Strip()._parts(images, known)
-    taken = np.concatenate([part.indices for part in parts])
+    parts = disjoint_parts(images, 32, 200, known, "backdoor.strip")
+    every = (parts.bank, parts.calibration, parts.clean, parts.others)
+    taken = np.concatenate([part.indices for part in every])
     assert len(taken) == len(np.unique(taken))
-    assert len(parts[0]) == 32
+    assert len(parts.bank) == 32
     if known is not None:
-        assert (parts[3].labels != known).all()
+        assert (parts.others.labels != known).all()
 
 
 def test_threshold_comes_from_calibration_images_alone(

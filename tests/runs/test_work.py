@@ -352,6 +352,8 @@ QUICK = {
         "backdoor.neural_cleanse.n_judged=20",
     ],
     "backdoor.strip": ["backdoor.strip.n_overlays=4", "backdoor.strip.n_scored=40"],
+    "backdoor.mm_bd": ["backdoor.mm_bd.n_restarts=1", "backdoor.mm_bd.n_steps=10"],
+    "backdoor.neo": ["backdoor.neo.n_scored=20", "backdoor.neo.n_pasted=10"],
     "mia.boundary": [
         "mia.boundary.samples=10", "mia.boundary.iterations=1", "mia.boundary.probes=4",
     ],

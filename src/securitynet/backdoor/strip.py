@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from securitynet.errors import RefusedError
+from securitynet.backdoor._inputs import MIN_SCORED, conformal_threshold, disjoint_parts
 from securitynet.evidence import InputEvidence
 from securitynet.registry import Access, method, option
 from securitynet.training.backdoors import Trigger
@@ -15,11 +15,10 @@ from securitynet.training.backdoors import Trigger
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from securitynet.datasets.images import AuditData, Images
+    from securitynet.datasets.images import AuditData
     from securitynet.targets.context import Context
     from securitynet.targets.target import Target
 
-MIN_SCORED = 20
 _BATCH = 1024  # superimposed images put together at a time
 
 
@@ -56,18 +55,21 @@ class Strip:
         """
         trigger = context.trigger if isinstance(context.trigger, Trigger) else None
         used = trigger or Trigger()
-        bank, calibration, clean, others = self._parts(
+        parts = disjoint_parts(
             data.clean.take(context.rng.permutation(len(data.clean))),
+            self.n_overlays,
+            self.n_scored,
             None if trigger is None else trigger.target,
+            "backdoor.strip",
         )
-        triggered = used.apply(others.pixels())
-        scorer = _Scorer(target, bank.pixels(), context)
-        reference = scorer.scores(calibration.pixels(), "calibration images", 0.0)
+        triggered = used.apply(parts.others.pixels())
+        scorer = _Scorer(target, parts.bank.pixels(), context)
+        reference = scorer.scores(parts.calibration.pixels(), "calibration images", 0.0)
         threshold, is_resolved = conformal_threshold(reference, self.false_rejection)
         flags = [] if trigger else ["no-known-trigger"]
         flags += [] if is_resolved else ["coarse-threshold"]
         return InputEvidence(
-            clean_scores=scorer.scores(clean.pixels(), "clean inputs", 1 / 3),
+            clean_scores=scorer.scores(parts.clean.pixels(), "clean inputs", 1 / 3),
             triggered_scores=scorer.scores(triggered, "triggered inputs", 2 / 3),
             threshold=threshold,
             flags=tuple(flags),
@@ -75,54 +77,10 @@ class Strip:
                 "trigger": used.to_json(),
                 "attack_success": float((target.labels(triggered) == used.target).mean()),
                 "false_rejection": self.false_rejection,
-                "n_calibration": len(calibration),
-                "n_overlays": len(bank),
+                "n_calibration": len(reference),
+                "n_overlays": len(parts.bank),
             },
         )
-
-    def _parts(
-        self, images: Images, target_class: int | None
-    ) -> tuple[Images, Images, Images, Images]:
-        """Cut into bank, calibration, clean and to-be-triggered images, all disjoint.
-
-        The last are of other classes than the target class: a trigger changes nothing there.
-        """
-        bank, rest = images.take(slice(self.n_overlays)), images.take(slice(self.n_overlays, None))
-        size = min(self.n_scored, len(rest) // 3)
-        others = rest.take(slice(2 * size, None))
-        if target_class is not None:
-            others = others.take(others.labels != target_class)
-        if min(size, len(others)) < MIN_SCORED:
-            raise RefusedError(
-                f"{len(images)} clean images are too few for {self.n_overlays} overlays and "
-                f"three parts of {MIN_SCORED}",
-                where="backdoor.strip",
-                hint="raise --limit or lower -o backdoor.strip.n_overlays",
-                flags=["few-images"],
-            )
-        calibration, clean = rest.take(slice(size)), rest.take(slice(size, 2 * size))
-        return bank, calibration, clean, others.take(slice(size))
-
-
-def conformal_threshold(
-    reference: NDArray[np.float64], false_rejection: float
-) -> tuple[float, bool]:
-    """Return the threshold that a fresh clean input exceeds with at most this probability.
-
-    The ceil((n + 1)(1 - rate))-th smallest of n calibration scores: for exchangeable clean
-    inputs the rate holds exactly, without assuming normal scores as the paper does.
-
-    Args:
-        reference: Scores of calibration images, ``[n]``.
-        false_rejection: The rate.
-
-    Returns:
-        The threshold, and whether n is large enough for the rate; if not, the threshold is the
-        largest score and the rate 1/(n + 1).
-    """
-    rank = int(np.ceil((len(reference) + 1) * (1 - false_rejection) - 1e-9))
-    is_resolved = rank <= len(reference)
-    return float(np.sort(reference)[min(rank, len(reference)) - 1]), is_resolved
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ FLAGS = {
     "coarse-threshold": "Too few calibration images for the wanted false positive rate: the threshold is coarse.",
     "near-duplicates-kept": "Some test images nearly repeat training images; their published list (ciFAIR) is not at hand or does not fit this copy.",
     "unsound-references": "Some sample has no reference that provably never saw it.",
+    "block-size": "The block hides the whole image: lower its size.",
     "few-images": "Too few images for this method: raise --limit.",
     "few-classes": "Too few classes: no one of them can stand out.",
     "not-finite": "The model puts out NaN or infinity.",
