@@ -17,7 +17,6 @@ from securitynet.datasets.images import Audit, AuditData, Dataset, Images
 from securitynet.datasets.library import load_dataset
 from securitynet.errors import RefusedError, ResourceError, UsageError
 from securitynet.records import Job, fingerprint
-from securitynet.targets.transform import fitted
 
 POOL_VERSION = 1
 OOD = "ood:"
@@ -85,6 +84,8 @@ def _resized(dataset: Dataset, n: int, shape: tuple[int, ...]) -> Images:
     Sides are resized bilinearly with antialiasing, colours become grey by their luma, and grey is
     repeated. A label is -1: none of the target's classes is true of these images.
     """
+    from securitynet.targets.transform import fitted  # loads torch, which a plan does without
+
     source = dataset.train
     if len(source.shape) != len(shape) or len(shape) != 3:
         raise RefusedError(
