@@ -34,15 +34,16 @@ _BATCH = 2048  # images put together at a time
 @method(
     NAME,
     access=Access.LABELS,
-    paper="Udeshi et al., arXiv 1908.02203, section III",
+    paper="Udeshi et al., arXiv 1908.02203",
     cost="inputs of all three kinds x (positions + 1), one a clean image of the bank, and a few "
-    "for every block that changes a label: about 110,000 for images of 32x32 pixels by default, "
-    "about a minute for ResNet-20 on one core",
+    "for every block that changes a label: 110,000 to 130,000 for images of 32x32 pixels by "
+    "default, about a minute for ResNet-20 on one core",
     soundness="Bank, calibration, clean and triggered inputs are four disjoint parts of the clean "
     "images, so the threshold never saw what it judges. Only triggers in one place that fit into "
     "the block can be found: noise blended into the whole image is outside of what it looks for, "
-    "and is not found (AUROC about 0.5). Where no trigger is known, a standard patch that the "
-    "model never saw stands in as a control and is flagged: its AUROC should not lie above 0.5.",
+    "and is not found (AUROC 0.46 on both of two models, 1.00 on two with a patch). Where no "
+    "trigger is known, a standard patch that the model never saw stands in as a control and is "
+    "flagged: its AUROC should not lie above 0.5.",
     variants=(),
     is_seeded=True,
 )
@@ -57,9 +58,9 @@ class Neo:
     is given up after 4 and after 10 clean images if it turned fewer than half, and counts as
     turning none of those it was spared.
 
-    The threshold is set on other clean images at a stated false-rejection rate; the paper's is a
+    The threshold is set on other clean images at a stated false-rejection rate; the authors' is a
     share of 0.8. The dominant colour is the mean of the fullest of 4^C cells of the colour
-    histogram, where the paper takes the largest of three clusters.
+    histogram: no clustering, so no chance.
     """
 
     sizes: tuple[int, ...] = option(
