@@ -37,6 +37,7 @@ MOST_GAIN = 0.15
     "so nothing shows what lifted the margin. A large p-value says little: of 8 backdoored "
     "ResNet-20 (BadNets and Blend planted by fine-tuning) 2 are below 0.01 and 3 below 0.05, of 4 "
     "small digit networks none; of 24 clean models none is below 0.2.",
+    variants=(),  # modest power: its share of the verdict's correction costs more than it finds
     is_seeded=True,
 )
 @dataclass(frozen=True, kw_only=True)
