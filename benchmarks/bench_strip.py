@@ -11,6 +11,7 @@ from torch import nn
 
 from ground import Ground, uncached
 from pairs import Comparison, Quality, compare_aucs
+from securitynet.backdoor._inputs import disjoint_parts
 from securitynet.backdoor.strip import Strip
 from securitynet.targets.context import Context
 from securitynet.targets.engine import as_logits
@@ -39,8 +40,12 @@ class StripBatched:
         method = Strip(n_overlays=self.n_overlays, n_scored=self.n_scored)
         bank, *parts = (
             part.pixels()
-            for part in method._parts(
-                data.clean.take(context.rng.permutation(len(data.clean))), planted.trigger.target
+            for part in disjoint_parts(
+                data.clean.take(context.rng.permutation(len(data.clean))),
+                self.n_overlays,
+                self.n_scored,
+                planted.trigger.target,
+                "backdoor.strip",
             )
         )
         parts[2] = planted.trigger.apply(parts[2])
